@@ -1,0 +1,97 @@
+"""Writes the tables of README.md and docs/benchmarks.md from `results/*.json`; `--check` only says whether they fit."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+RESULTS = REPOSITORY / "benchmarks" / "results"
+PAGES = (REPOSITORY / "README.md", REPOSITORY / "docs" / "benchmarks.md")
+BLOCK = re.compile(r"(<!-- table:(?P<kind>\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
+
+Result = dict[str, Any]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page is out of date")
+    check = parser.parse_args().check
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+    stale = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        fresh = fill(text, results)
+        if fresh != text:
+            stale.append(page.name)
+            if not check:
+                page.write_text(fresh, encoding="utf-8")
+    print(f"{'out of date' if check else 'rewritten'}: {', '.join(stale) or 'none'}")
+    return int(check and bool(stale))
+
+
+def fill(text: str, results: list[Result]) -> str:
+    """Replaces what stands between `<!-- table:KIND -->` and `<!-- /table -->`."""
+
+    def table(block: re.Match[str]) -> str:
+        kind = block["kind"]
+        tables = [TABLES[kind](result) for result in results if result["kind"] == kind]
+        missing = f"Not measured yet: `python benchmarks/{kind}.py`.\n"
+        return block[1] + ("\n".join(tables) or missing) + block[3]
+
+    return BLOCK.sub(table, text)
+
+
+def train_step_table(result: Result) -> str:
+    """Lays out one run of `train_step.py`."""
+    settings = result["settings"]
+    first = settings["networks"][0]
+    about = (
+        f"{settings['backbone']}, {settings['num_frames']} frames of {settings['size']} x {settings['size']}, "
+        f"{settings['batch_size']} clips a batch, {settings['repeats']} rounds; {place(result)}."
+    )
+    lines = [
+        f"| network | M parameters | G multiply-adds a clip | training step | forward | memory, training | "
+        f"memory, forward | `{first}` takes |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for network in settings["networks"]:
+        numbers = result["networks"][network]
+        step, forward = numbers["train_step"], numbers["forward"]
+        ratios = [step["median_ratio"], forward["median_ratio"], step["memory"]["ratio"], forward["memory"]["ratio"]]
+        cells = [
+            f"`{network}`",
+            f"{numbers['parameters'] / 1e6:.2f}",
+            f"{numbers['macs'] / 1e9:.2f}",
+            *(f"x {ratio:.2f}" for ratio in ratios),
+            f"{step['median_ms']:.0f} ms, {forward['median_ms']:.0f} ms" if network == first else "",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([about, "", *lines, ""])
+
+
+def import_time_table(result: Result) -> str:
+    """Lays out one run of `import_time.py`."""
+    lines = ["| a fresh process runs | best of the rounds | median |", "|---|---|---|"]
+    for name, numbers in result["commands"].items():
+        lines.append(f"| `{name}` | {numbers['min_ms']:.0f} ms | {numbers['median_ms']:.0f} ms |")
+    return "\n".join([f"{result['settings']['repeats']} rounds; {place(result)}.", "", *lines, ""])
+
+
+def place(result: Result) -> str:
+    """Says where and with what a result was measured."""
+    machine, versions = result["machine"], result["versions"]
+    device = machine["gpu"] or f"{machine['cpu']}, {machine['cores']} cores"
+    commit = (result["commit"] or "unknown")[:12]
+    return f"{device}; Python {versions['python']}, torch {versions['torch']}; commit {commit}"
+
+
+TABLES: dict[str, Callable[[Result], str]] = {"train_step": train_step_table, "import_time": import_time_table}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,264 @@
+"""The command line: one typed function a command; what is heavy is imported when a command runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kinema.data.motion import MotionConfig
+    from kinema.demo.config import DemoConfig
+    from kinema.engine.arguments import CommandParser
+    from kinema.engine.recipe import EvaluationRecipe, Recipe
+
+OK = 0
+UNREADABLE = 1
+"""Exit status where a file could not be read, or a run could not go on."""
+USAGE = 2
+INTERRUPTED = 130
+
+
+def train(recipe: Recipe, *, resume: bool, overwrite: bool) -> int:
+    """Trains a network on videos; prints what it found and how well it does, and writes weights into --out."""
+    from kinema.engine.train import train as run
+
+    try:
+        run(recipe, resume=resume, overwrite=overwrite)
+    except KeyboardInterrupt:
+        print(f"kinema: interrupted; go on with: kinema train --resume --out {recipe.out}", file=sys.stderr)
+        return INTERRUPTED
+    return OK
+
+
+def evaluate(weights: str, recipe: EvaluationRecipe, *, json_file: str | None) -> int:
+    """Scores a weights file on videos; prints top-1, top-5 and mean class accuracy with the protocol's name."""
+    from rich.console import Console
+
+    from kinema.engine.evaluate_weights import evaluate_weights
+
+    evaluation = evaluate_weights(Path(weights), recipe, console=Console())
+    for name, reason in evaluation.errors.items():
+        print(f"kinema: {name} counts as wrong: {reason}", file=sys.stderr)
+    if json_file:
+        Path(json_file).write_text(json.dumps(evaluation.to_dict(), ensure_ascii=False) + "\n", encoding="utf-8")
+    return UNREADABLE if evaluation.errors else OK
+
+
+def predict(weights: str, files: list[str], *, top: int, as_json: bool, num_clips: int, num_crops: int) -> int:
+    """Names what happens in videos; prints the most probable classes of each file."""
+    from kinema.predict import Failure, Predictor
+
+    status = OK
+    predictor = Predictor(weights)
+    for result in predictor.predict_files(files, top=top, num_clips=num_clips, num_crops=num_crops):
+        if isinstance(result, Failure):
+            status = UNREADABLE
+            print(f"kinema: {result.error}", file=sys.stderr)
+        if as_json:
+            print(result.to_json(), flush=True)
+        elif not isinstance(result, Failure):
+            print(result.path)
+            for name, probability in result.top:
+                print(f"  {probability:6.1%}  {name}", flush=True)
+    return status
+
+
+def demo(config: DemoConfig) -> int:
+    """Trains three networks on built-in videos in minutes, and leaves a report on what time is good for."""
+    from kinema.demo.run import run_demo
+
+    run_demo(config)
+    return OK
+
+
+def data_motion(out: str, config: MotionConfig) -> int:
+    """Makes the built-in dataset: eight motions, as real video files, drawn or from footage."""
+    from kinema.data.motion import make_motion_dataset
+
+    make_motion_dataset(Path(out), config)
+    print(f"{out}: {config.num_train} training and {config.num_val} validation clips")
+    return OK
+
+
+def _train_arguments(parser: CommandParser) -> None:
+    parser.add_dataclass("kinema.engine.recipe", "Recipe", config=True)
+    parser.add_flag("--resume", help="Go on with the run in --out, with the recipe that stands there.")
+    parser.add_flag("--overwrite", help="Remove the run in --out and begin anew.")
+
+
+def _run_train(values: dict[str, Any], argv: Sequence[str]) -> int:
+    from kinema.engine.recipe import Recipe, check
+    from kinema.engine.recipe_files import build
+    from kinema.engine.run_folder import RECIPE, stored_recipe
+
+    resume, overwrite = values.pop("resume"), values.pop("overwrite")
+    if resume and overwrite:
+        raise ValueError("overwrite must not be given with resume, got both; choose one of them")
+    if resume:
+        out = Path(values["out"])
+        stored_recipe(out)
+        parser = make_parser("train")
+        values = parser.parse(["--config", str(out / RECIPE), *argv])
+        del values["resume"], values["overwrite"]
+    recipe = build(Recipe, values)
+    check(bool(recipe.data.root), "data.root", "name the folder of the videos", "none", "add --data.root FOLDER")
+    return train(recipe, resume=resume, overwrite=overwrite)
+
+
+def _evaluate_arguments(parser: CommandParser) -> None:
+    parser.add_argument("weights", type=str, help="Weights file that `kinema train` wrote.")
+    parser.add_dataclass("kinema.engine.recipe", "EvaluationRecipe")
+    parser.add_argument("--json", type=str, metavar="FILE", help="Also write the scores of every video to this file.")
+
+
+def _run_evaluate(values: dict[str, Any], argv: Sequence[str]) -> int:
+    from kinema.engine.recipe import EvaluationRecipe
+    from kinema.engine.recipe_files import build
+
+    weights, json_file = values.pop("weights"), values.pop("json")
+    return evaluate(weights, build(EvaluationRecipe, values), json_file=json_file)
+
+
+def _predict_arguments(parser: CommandParser) -> None:
+    parser.add_argument("weights", type=str, help="Weights file that `kinema train` wrote.")
+    parser.add_argument("files", type=str, nargs="+", help="Video files, or folders of numbered frames.")
+    parser.add_argument("--top", type=int, default=5, help="Classes to name for each file.")
+    parser.add_flag("--json", help="Print one line of JSON for each file.")
+    parser.add_argument("--num_clips", type=int, default=1, help="Clips along time; their logits are averaged.")
+    parser.add_argument("--num_crops", type=int, default=1, help="Crops of each clip: 1 (centre) or 3.")
+
+
+def _run_predict(values: dict[str, Any], argv: Sequence[str]) -> int:
+    return predict(as_json=values.pop("json"), **values)
+
+
+def _demo_arguments(parser: CommandParser) -> None:
+    parser.add_dataclass("kinema.demo.config", "DemoConfig")
+
+
+def _run_demo(values: dict[str, Any], argv: Sequence[str]) -> int:
+    from kinema.demo.config import DemoConfig
+    from kinema.engine.recipe_files import build
+
+    return demo(build(DemoConfig, values))
+
+
+def _data_motion_arguments(parser: CommandParser) -> None:
+    parser.add_argument("--out", type=str, required=True, help="Folder to make.")
+    parser.add_dataclass("kinema.data.motion", "MotionConfig")
+
+
+def _run_data_motion(values: dict[str, Any], argv: Sequence[str]) -> int:
+    from kinema.data.motion import MotionConfig
+    from kinema.engine.recipe_files import build
+
+    return data_motion(values.pop("out"), build(MotionConfig, values))
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of the command line."""
+
+    function: Callable[..., int]
+    """What it does; the docstring is its help."""
+    arguments: Callable[[CommandParser], None]
+    """Adds its arguments to a parser."""
+    run: Callable[[dict[str, Any], Sequence[str]], int]
+    """Calls the function with the values parsed."""
+
+    @property
+    def summary(self) -> str:
+        """One line of help."""
+        return (self.function.__doc__ or "").strip().splitlines()[0]
+
+
+COMMANDS = {
+    "demo": Command(demo, _demo_arguments, _run_demo),
+    "train": Command(train, _train_arguments, _run_train),
+    "evaluate": Command(evaluate, _evaluate_arguments, _run_evaluate),
+    "predict": Command(predict, _predict_arguments, _run_predict),
+    "data motion": Command(data_motion, _data_motion_arguments, _run_data_motion),
+}
+
+
+def make_parser(name: str) -> CommandParser:
+    """Returns the parser of one command."""
+    from kinema.engine.arguments import CommandParser
+
+    parser = CommandParser(prog=f"kinema {name}", description=COMMANDS[name].summary)
+    COMMANDS[name].arguments(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; returns 0, 1 where a file could not be read, or 2 where the command was called wrongly."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_help(), file=sys.stdout if argv else sys.stderr)
+        return OK if argv else USAGE
+    if argv[0] == "--version":
+        print(f"kinema {version('kinema')}")
+        return OK
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads leave the cores to the processes that decode
+    try:
+        return _run(argv)
+    except KeyboardInterrupt:
+        print("kinema: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        status = _status(error)
+        if status is None or os.environ.get("KINEMA_TRACEBACK") == "1":
+            raise
+        print(f"kinema: {error}", file=sys.stderr)
+        return status
+
+
+def _run(argv: list[str]) -> int:
+    """Finds the command and runs it."""
+    for count in (1, 2):
+        name = " ".join(argv[:count])
+        if name in COMMANDS:
+            rest = argv[count:]
+            return COMMANDS[name].run(make_parser(name).parse(rest), rest)
+    from kinema.engine.recipe_files import nearest
+
+    family = [name for name in COMMANDS if name.startswith(f"{argv[0]} ")]
+    if family and argv[1:2] in ([], ["-h"], ["--help"]):
+        print(_help(family), file=sys.stdout if argv[1:] else sys.stderr)
+        return OK if argv[1:] else USAGE
+    words = " ".join(argv[:2] if family else argv[:1])
+    raise ValueError(f"command must be one of kinema's, got {words!r}; {nearest(words, list(COMMANDS))}")
+
+
+def _status(error: Exception) -> int | None:
+    """Exit status of an error that a person can mend; none for a fault of the program."""
+    if isinstance(error, ValueError):
+        return USAGE
+    if isinstance(error, OSError) or type(error).__name__ == "VideoError":
+        return UNREADABLE
+    return None
+
+
+def _help(names: Sequence[str] = ()) -> str:
+    """Lists the commands."""
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name:{width}}{COMMANDS[name].summary}" for name in names or COMMANDS]
+    return "\n".join(
+        [
+            "usage: kinema COMMAND [options]",
+            "",
+            "Turns any 2D CNN into a video network.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "`kinema COMMAND --help` lists the options of a command; `kinema --version` prints the version.",
+            "With KINEMA_TRACEBACK=1 in the environment an error shows where it came from.",
+        ]
+    )

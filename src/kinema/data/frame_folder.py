@@ -1,0 +1,118 @@
+"""A folder of numbered frames as a video: 00001.jpg, img_00001.jpg, image_00001.jpg, frame000001.png and their kind.
+
+The frames are the images `<prefix><number>.<extension>` of one prefix, sorted by number, which may start anywhere
+and be padded or not. Numbers must be consecutive: a hole would shift time, so it is an error that names the missing
+file. Images of optical flow (`flow_x_00001.jpg`, `x_00001.jpg`) lie in the same folder in many datasets: they are
+left aside.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from kinema.data.video_base import ASSUMED_FPS, Video, VideoError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_FRAME_NAME: Final = re.compile(r"(?P<prefix>.*?)(?P<number>\d+)\.(?P<extension>jpg|jpeg|png|bmp|webp)", re.IGNORECASE)
+_FLOW_PREFIX: Final = re.compile(r"(.*flow.*|[xyuv][_-]?)", re.IGNORECASE)
+# Where several prefixes stand in one folder, these are the frames, the first found.
+_USUAL_PREFIXES: Final = ("", "img_", "image_", "frame_", "frame", "img", "image")
+
+
+def is_frame_folder(path: Path) -> bool:
+    """Say whether a folder holds at least one numbered frame."""
+    return path.is_dir() and any(_match(file) for file in path.iterdir())
+
+
+class FrameFolder(Video):
+    """A folder of numbered frames; the rate is assumed, for nothing in the folder says it."""
+
+    def __init__(self, path: Path) -> None:
+        """List the frames and look at the first one's size.
+
+        Raises:
+            VideoError: No frames, a missing frame, several series of frames, or an unreadable first frame.
+        """
+        self.path = path
+        self.fps = ASSUMED_FPS
+        self._files = _frame_files(path)
+        self._shape = self._load(0).shape
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def _read(self, numbers: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        for number in numbers:
+            frame = self._load(number)
+            if frame.shape != self._shape:
+                raise VideoError(
+                    f"{self.path}: frame {number} ({self._files[number].name}) is {frame.shape[1]}x{frame.shape[0]} "
+                    f"where the first is {self._shape[1]}x{self._shape[0]}; give all frames one size"
+                )
+            yield number, frame
+
+    def _load(self, number: int) -> NDArray[np.uint8]:
+        file = self._files[number]
+        try:
+            with Image.open(file) as image:
+                if image.mode.startswith(("I", "F")):
+                    raise VideoError(f"{self.path}: {file.name} has more than 8 bits a value; store 8-bit RGB images")
+                return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise VideoError(
+                f"{self.path}: frame {number} ({file.name}) cannot be read ({error}); extract the frames again"
+            ) from error
+
+
+def _match(file: Path) -> re.Match[str] | None:
+    match = _FRAME_NAME.fullmatch(file.name)
+    return None if match is None or _FLOW_PREFIX.fullmatch(match["prefix"]) or file.name.startswith(".") else match
+
+
+def _frame_files(folder: Path) -> list[Path]:
+    series: dict[tuple[str, str], dict[int, Path]] = {}
+    try:
+        files = sorted(folder.iterdir())
+    except OSError as error:
+        raise VideoError(f"{folder}: the folder cannot be listed ({error.strerror}); check its permissions") from error
+    for file in files:
+        if match := _match(file):
+            numbered = series.setdefault((match["prefix"], match["extension"]), {})
+            if (number := int(match["number"])) in numbered:
+                raise VideoError(f"{folder}: {numbered[number].name} and {file.name} are both frame {number}; keep one")
+            numbered[number] = file
+    if not series:
+        raise VideoError(
+            f"{folder}: no numbered frames (00001.jpg, img_00001.jpg or the like) in the folder; "
+            "check the path, or extract the frames"
+        )
+    chosen = _chosen_series(folder, series)
+    numbers = sorted(chosen)
+    for number, following in pairwise(numbers):
+        if following != number + 1:
+            raise VideoError(
+                f"{folder}: frame {number + 1} is missing between {chosen[number].name} and {chosen[following].name}; "
+                "extract the frames again"
+            )
+    return [chosen[number] for number in numbers]
+
+
+def _chosen_series(folder: Path, series: dict[tuple[str, str], dict[int, Path]]) -> dict[int, Path]:
+    if len(series) == 1:
+        return next(iter(series.values()))
+    for usual in _USUAL_PREFIXES:
+        found = [key for key in series if key[0].lower() == usual]
+        if len(found) == 1:
+            return series[found[0]]
+    names = " and ".join(next(iter(files.values())).name for files in list(series.values())[:2])
+    raise VideoError(f"{folder}: several series of frames (such as {names}); keep one in the folder")

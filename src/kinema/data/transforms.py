@@ -1,0 +1,83 @@
+"""Pixels: from the frames of a view to a normalized clip.
+
+Shapes: T frames, C channels (3), H height, W width of a frame, S side of the crop that the network sees.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+from kinema.data.views import Crop, View
+from kinema.spec import ClipSpec
+
+_INTERPOLATIONS = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
+
+
+def crop_box(crop: Crop, *, height: int, width: int) -> tuple[int, int, int, int]:
+    """Pixels of a crop in a frame of a given size; a box that is larger than the frame is cut to it.
+
+    Args:
+        crop: The box relative to a frame.
+        height: H in pixels.
+        width: W in pixels.
+
+    Returns:
+        Top, left, height and width of the box in pixels; at least one pixel, and inside the frame.
+    """
+    side = crop.scale * min(height, width)
+    box_width = min(max(round(side * math.sqrt(crop.aspect)), 1), width)
+    box_height = min(max(round(side / math.sqrt(crop.aspect)), 1), height)
+    top = round(crop.center_y * (height - box_height))
+    left = round(crop.center_x * (width - box_width))
+    return top, left, box_height, box_width
+
+
+def make_clip(frames: np.ndarray[Any, np.dtype[np.uint8]], view: View, spec: ClipSpec) -> Tensor:
+    """Crops, scales, mirrors and normalizes; every frame is treated alike.
+
+    Scaling is done on uint8 with antialiasing. A box that is the whole frame and already of the right size is not
+    resampled, so such pixels are kept exactly.
+
+    Args:
+        frames: Frames of the view, in its order, RGB [T, H, W, 3].
+        view: Gives the box and the mirror.
+        spec: Gives the size, the filter, mean and standard deviation.
+
+    Returns:
+        The clip [T, 3, S, S].
+
+    Raises:
+        ValueError: If the frames are not uint8 [T, H, W, 3].
+    """
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
+        raise ValueError(
+            f"frames must be uint8 [T, H, W, 3], got {frames.dtype} {list(frames.shape)}; "
+            "they are what a video's frames() returns"
+        )
+    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)  # [T, 3, H, W]
+    height, width = pixels.shape[-2:]
+    top, left, box_height, box_width = crop_box(view.crop, height=height, width=width)
+    if (box_height, box_width) == (height, width) == (spec.crop, spec.crop):
+        scaled = pixels
+    else:
+        scaled = F.resized_crop(
+            pixels,
+            top=top,
+            left=left,
+            height=box_height,
+            width=box_width,
+            size=[spec.crop, spec.crop],
+            interpolation=_INTERPOLATIONS[spec.interpolation],
+            antialias=True,
+        )  # [T, 3, S, S]
+    if view.mirrored:
+        scaled = F.horizontal_flip(scaled)
+    values = F.to_dtype(scaled.contiguous(), torch.float32, scale=True)
+    return F.normalize(values, mean=list(spec.mean), std=list(spec.std), inplace=True)

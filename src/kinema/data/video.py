@@ -1,0 +1,60 @@
+"""One interface to a video, whether a file or a folder of numbered frames: its length, its rate, frames by number.
+
+Exactness comes first: frame i is the i-th frame that decoding the file from its start gives, upright, as RGB; what
+cannot be decoded exactly is a `VideoError`, never a guess. How, is told in `video_file.py` and `frame_folder.py`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kinema.data.frame_folder import FrameFolder, is_frame_folder
+from kinema.data.video_base import ASSUMED_FPS, Video, VideoError
+from kinema.data.video_file import VideoFile
+
+__all__ = ["ASSUMED_FPS", "VIDEO_EXTENSIONS", "Video", "VideoError", "is_video", "open_video"]
+
+VIDEO_EXTENSIONS = frozenset(
+    {
+        *(".3g2", ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov"),
+        *(".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+    }
+)
+
+
+def open_video(path: str | Path) -> Video:
+    """Open a video file or a folder of numbered frames.
+
+    Args:
+        path: The file or folder.
+
+    Returns:
+        The video, to be closed after use (`with open_video(path) as video: ...`).
+
+    Raises:
+        VideoError: It cannot be read: missing, empty, no video in it, cut off, damaged.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            return FrameFolder(path)
+        size = path.stat().st_size
+    except FileNotFoundError as error:
+        raise VideoError(f"{path}: no such file or folder; check the path") from error
+    except OSError as error:
+        raise VideoError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+    if not path.is_file():
+        raise VideoError(f"{path}: neither a file nor a folder; give a video file or a folder of frames")
+    if size == 0:
+        raise VideoError(f"{path}: the file is empty; copy or download it again")
+    return VideoFile(path)
+
+
+def is_video(path: Path) -> bool:
+    """Say whether a path looks like a video, by its extension, or by the numbered frames in the folder.
+
+    Hidden files (`._clip.mp4`) are none.
+    """
+    if path.name.startswith("."):
+        return False
+    return is_frame_folder(path) if path.is_dir() else path.suffix.lower() in VIDEO_EXTENSIONS

@@ -1,0 +1,103 @@
+"""What every video offers, whatever it is stored in, and the one error a video that cannot be read raises.
+
+Shapes: T frames asked for, H, W height and width of the upright frame.
+"""
+
+from __future__ import annotations
+
+import operator
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, SupportsIndex
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from numpy.typing import NDArray
+
+# The rate of a video that states none and shows none: a folder of frames, a file of one frame.
+ASSUMED_FPS = 25.0
+
+
+class VideoError(Exception):
+    """A video cannot be read: one sentence that names the file, what failed and where, and what to do.
+
+    Built from that one string, so that a data loader's worker can hand it to the main process.
+    """
+
+
+class Video(ABC):
+    """Frames by number: frame i is the i-th frame that decoding from the start to the end gives.
+
+    Attributes:
+        path: The file or folder.
+        fps: Frames per second, always positive; the average where the rate varies.
+    """
+
+    path: Path
+    fps: float
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Count the frames."""
+
+    @abstractmethod
+    def _read(self, numbers: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Yield (number, RGB frame [H, W, 3]) for each of the numbers (ascending, distinct), in any order."""
+
+    @property
+    def duration_seconds(self) -> float:
+        """The number of frames over their average rate."""
+        return len(self) / self.fps
+
+    def frames(self, indices: Iterable[SupportsIndex]) -> NDArray[np.uint8]:
+        """Read frames by number, in any order, repeated or not; each distinct frame is decoded once.
+
+        Args:
+            indices: Frame numbers from 0 to len - 1.
+
+        Returns:
+            Upright RGB frames in the order asked for, [T, H, W, 3].
+
+        Raises:
+            ValueError: No index, or one outside the video.
+            VideoError: A frame that was asked for cannot be decoded.
+        """
+        rows: dict[int, list[int]] = {}
+        for row, index in enumerate(indices):
+            rows.setdefault(self._checked(index), []).append(row)
+        if not rows:
+            raise ValueError("indices must hold at least one frame number, got none; ask for one frame or more")
+        clip: NDArray[np.uint8] | None = None
+        for number, frame in self._read(sorted(rows)):
+            if clip is None:
+                clip = np.empty((sum(map(len, rows.values())), *frame.shape), np.uint8)
+            clip[rows[number]] = frame
+        assert clip is not None
+        return clip
+
+    def _checked(self, index: SupportsIndex) -> int:
+        number = operator.index(index)
+        if not 0 <= number < len(self):
+            raise ValueError(
+                f"indices must lie between 0 and {len(self) - 1}, got {number}; {self.path} has {len(self)} frames"
+            )
+        return number
+
+    def close(self) -> None:  # noqa: B027 (a folder of frames holds nothing open)
+        """Let go of the file; a closed video cannot be read."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.path)!r}, {len(self)} frames, {self.fps:g} fps)"

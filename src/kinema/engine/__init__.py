@@ -1,0 +1,1 @@
+"""Recipes, training and evaluation: the lowest floor that sees both models and data."""

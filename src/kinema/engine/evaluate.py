@@ -1,0 +1,237 @@
+"""From views to probabilities, and from probabilities to a number with a name: the one path that all reports walk.
+
+Shapes: N videos, V views, T frames, C channels, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich.progress import track
+from torch import Tensor, nn
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+from kinema.data.annotations import Sample
+from kinema.data.dataset import labels_of
+from kinema.engine.view_loader import ViewBatch, Views, evaluation_loader
+from kinema.models.classifier import VideoClassifier
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What a model scored, under which protocol, on which videos; one that cannot be read counts as wrong."""
+
+    protocol: str
+    """How the videos were looked at, as `protocol_name` words it."""
+    class_names: tuple[str, ...]
+    """Names in the order of the probabilities."""
+    names: tuple[str, ...]
+    """Name of each video."""
+    labels: Tensor
+    """True label of each video [N]."""
+    probabilities: Tensor
+    """Probabilities of each video [N, K]; zeros for one that cannot be read."""
+    confusion: Tensor
+    """Counts [K, K] of (true label, predicted label) over the readable videos."""
+    errors: Mapping[str, str]
+    """Why a video could not be read, by its name."""
+    top1: float
+    """Part of the videos whose label is the most probable one."""
+    top5: float
+    """Part of the videos whose label is among the min(5, K) most probable ones."""
+    mean_class: float
+    """Mean over the classes that occur of the part of their videos that is right."""
+    loss: float
+    """Mean negative logarithm of the probability of the label, over the readable videos."""
+
+    @property
+    def num_clips(self) -> int:
+        """Number N of videos, unreadable ones included."""
+        return len(self.names)
+
+    @property
+    def num_correct(self) -> int:
+        """Number of videos whose label is the most probable one."""
+        return round(self.top1 * self.num_clips)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % confidence interval of top-1."""
+        return wilson_interval(self.num_correct, self.num_clips)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns everything as JSON-able values, the scores of each video included."""
+        return {
+            "protocol": self.protocol,
+            "num_clips": self.num_clips,
+            "top1": self.top1,
+            "top1_interval": list(self.interval),
+            "top5": self.top5,
+            "mean_class": self.mean_class,
+            "loss": self.loss if math.isfinite(self.loss) else None,
+            "class_names": list(self.class_names),
+            "confusion": self.confusion.tolist(),
+            "errors": dict(self.errors),
+            "videos": [
+                {"name": name, "label": label, "probabilities": row}
+                for name, label, row in zip(self.names, self.labels.tolist(), self.probabilities.tolist(), strict=True)
+            ],
+        }
+
+
+class Scores:
+    """Collects the probabilities of videos, in any order, into an evaluation."""
+
+    def __init__(self, samples: Sequence[Sample], *, class_names: Sequence[str], protocol: str) -> None:
+        """Starts with no video scored.
+
+        Args:
+            samples: All videos that are going to be scored.
+            class_names: Names in the order of the labels.
+            protocol: How the videos are looked at.
+
+        Raises:
+            ValueError: If a sample's class is none of the names.
+        """
+        self.samples = samples
+        self.class_names = tuple(class_names)
+        self.protocol = protocol
+        self.labels = torch.tensor(labels_of(samples, class_names=class_names))  # [N]
+        self.rows: dict[int, Tensor] = {}
+        self.errors: dict[int, str] = {}
+
+    def add(self, batch: ViewBatch, model: nn.Module) -> None:
+        """Scores a batch of videos with a model."""
+        self.errors |= batch["errors"]
+        if batch["indices"]:
+            self.rows |= zip(batch["indices"], predict_views(model, batch["clips"]).cpu(), strict=True)
+
+    def result(self) -> Evaluation:
+        """Sums up what was added: each sample once."""
+        assert self.rows.keys() | self.errors.keys() == set(range(len(self.samples)))
+        num_classes = len(self.class_names)
+        absent = torch.zeros(num_classes)
+        probabilities = torch.stack([self.rows.get(index, absent) for index in range(len(self.samples))])  # [N, K]
+        readable = torch.tensor([index in self.rows for index in range(len(self.samples))])  # [N]
+        best = probabilities.topk(min(5, num_classes), dim=1).indices  # [N, 5]
+        hits = (best == self.labels[:, None]) & readable[:, None]  # [N, 5]
+        classes = self.labels.unique()
+        of_label = probabilities[readable].gather(1, self.labels[readable, None])  # [R, 1]
+        return Evaluation(
+            protocol=self.protocol,
+            class_names=self.class_names,
+            names=tuple(sample.name for sample in self.samples),
+            labels=self.labels,
+            probabilities=probabilities,
+            confusion=multiclass_confusion_matrix(best[readable, 0], self.labels[readable], num_classes=num_classes),
+            errors={self.samples[index].name: message for index, message in sorted(self.errors.items())},
+            top1=hits[:, 0].double().mean().item(),
+            top5=hits.any(dim=1).double().mean().item(),
+            mean_class=torch.stack([hits[self.labels == label, 0].double().mean() for label in classes]).mean().item(),
+            loss=-of_label.clamp_min(torch.finfo(of_label.dtype).tiny).log().mean().item(),
+        )
+
+
+def predict_views(model: nn.Module, clips: Tensor, *, chunk_size: int = 16) -> Tensor:
+    """Turns the views of videos into probabilities: softmax of the mean over views of the logits.
+
+    The model is run in evaluation mode and in the precision of its weights, and is then put back into the mode it was
+    in.
+
+    Args:
+        model: Maps a clip [N, T, C, H, W] to logits [N, K].
+        clips: Views of the videos [N, V, T, C, H, W].
+        chunk_size: Clips that run through the model at once; bounds the memory, and changes nothing else.
+
+    Returns:
+        Probabilities [N, K].
+
+    Raises:
+        ValueError: If the clips have no views.
+    """
+    if clips.ndim != 6 or 0 in clips.shape[:2]:
+        raise ValueError(f"clips must be [N, V, T, C, H, W], got {list(clips.shape)}; one clip is clip[None, None]")
+    num_videos, num_views = clips.shape[:2]
+    weight = next(model.parameters(), clips)
+    with _evaluation_mode(model), torch.inference_mode(), torch.autocast(weight.device.type, enabled=False):
+        chunks = clips.flatten(0, 1).split(chunk_size)  # [N*V, T, C, H, W]
+        logits = torch.cat([model(chunk.to(weight.device, weight.dtype)).float() for chunk in chunks])  # [N*V, K]
+        return logits.unflatten(0, (num_videos, num_views)).mean(dim=1).softmax(dim=1)  # [N, K]
+
+
+def evaluate(
+    model: VideoClassifier,
+    samples: Sequence[Sample],
+    *,
+    views: Views,
+    protocol: str,
+    batch_size: int = 8,
+    num_workers: int = 0,
+    progress: bool = False,
+) -> Evaluation:
+    """Scores a model on videos.
+
+    Args:
+        model: Its spec says how a video becomes a clip and names the classes.
+        samples: The videos.
+        views: Where to look in each; the same for all, or by the index of the sample.
+        protocol: The name of that, to stand beside the numbers.
+        batch_size: Videos that are loaded at once.
+        num_workers: Processes that decode videos.
+        progress: Whether to show a bar.
+
+    Returns:
+        The scores; a video that cannot be read is named in them and counts as wrong.
+
+    Raises:
+        ValueError: If there is no sample, or one of a class that the model does not know.
+    """
+    if not samples:
+        raise ValueError("samples must be at least one video to evaluate, got none; check the data and the split")
+    scores = Scores(samples, class_names=model.spec.class_names, protocol=protocol)
+    loader = evaluation_loader(samples, spec=model.spec, views=views, batch_size=batch_size, num_workers=num_workers)
+    for batch in track(loader, description="evaluating", transient=True, disable=not progress):
+        scores.add(batch, model)
+    return scores.result()
+
+
+def wilson_interval(num_correct: int, num_total: int) -> tuple[float, float]:
+    """95 % confidence interval of a part, good for few trials and for parts near 0 and 1.
+
+    Wilson 1927, "Probable inference, the law of succession, and statistical inference".
+
+    Args:
+        num_correct: Successes.
+        num_total: Trials, at least 1.
+
+    Returns:
+        Lower and upper bound.
+
+    Raises:
+        ValueError: If the counts are not 0 <= num_correct <= num_total, 1 <= num_total.
+    """
+    if not (num_total >= 1 and 0 <= num_correct <= num_total):
+        raise ValueError(f"num_correct must lie in [0, num_total], got {num_correct} of {num_total}; count again")
+    z = 1.959964
+    part = num_correct / num_total
+    center = part + z**2 / (2 * num_total)
+    spread = z * math.sqrt(part * (1 - part) / num_total + z**2 / (4 * num_total**2))
+    scale = 1 + z**2 / num_total
+    return max(0.0, (center - spread) / scale), min(1.0, (center + spread) / scale)
+
+
+@contextmanager
+def _evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Puts a model into evaluation mode, and each of its modules back into its own mode afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -1,0 +1,267 @@
+"""All numbers of a run in one strict tree: filled from YAML and flags, kept beside the weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Precision = Literal["32-true", "16-mixed", "bf16-mixed", "64-true"]
+
+
+def check(holds: bool, name: str, rule: str, value: object, advice: str) -> None:
+    """Refuses a value in one sentence.
+
+    Raises:
+        ValueError: If the rule does not hold.
+    """
+    if not holds:
+        raise ValueError(f"{name} must {rule}, got {value!r}; {advice}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRecipe:
+    """Which videos, and which of them are held out."""
+
+    root: str = ""
+    """Folder of the videos: `train/<class>/*` and `val/<class>/*`, or `<class>/*` (kinema then makes the split)."""
+    annotations: str | None = None
+    """CSV file with the header `path,label[,split][,group]`; its paths start at the root."""
+    val_fraction: float = 0.2
+    """Part of each class that is held out where the data has no split of its own."""
+    group_pattern: str | None = None
+    """Regular expression; files for whose names its group (or the whole match) is the same stay on one side of the
+    split: same person, camera or source video. Alternatives with names, `(?P<hall>...)|(?P<yard>...)`, are one group
+    each."""
+    mirrors: dict[str, str | None] = field(default_factory=dict)
+    """Overrides of what a horizontal flip makes of a class, as `class: mirrored class`; a class given as its own
+    mirror keeps its label, one given as null is never flipped."""
+    num_workers: int | None = None
+    """Processes that decode videos; null: one per core, at most 8. The numbers of a run do not depend on it."""
+
+    def __post_init__(self) -> None:
+        """Checks the ranges."""
+        check(0 <= self.val_fraction < 1, "data.val_fraction", "lie in [0, 1)", self.val_fraction, "0.2 is usual")
+        workers = self.num_workers
+        check(workers is None or workers >= 0, "data.num_workers", "be 0 or more", workers, "null picks by the cores")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipRecipe:
+    """How a video becomes a clip; mean, standard deviation and interpolation come with the backbone."""
+
+    num_frames: int = 8
+    """Frames T of a clip, one from each of T equal parts of the video."""
+    resize: int = 128
+    """Short side, in pixels, that a frame is scaled to before the crop."""
+    crop: int = 112
+    """Side, in pixels, of the square that the network sees."""
+
+    def __post_init__(self) -> None:
+        """Checks the ranges."""
+        check(self.num_frames >= 1, "clip.num_frames", "be at least 1", self.num_frames, "8 and 16 are usual")
+        check(
+            1 <= self.crop <= self.resize,
+            "clip.crop",
+            f"lie between 1 and clip.resize ({self.resize})",
+            self.crop,
+            "112 with 128 and 224 with 256 are usual",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentRecipe:
+    """How far a training view may stray from the centre of the frame."""
+
+    min_scale: float = 0.66
+    """Smallest crop, as a part of the frame's short side."""
+    max_scale: float = 1.0
+    """Largest crop, as a part of the frame's short side."""
+    min_aspect: float = 0.75
+    """Smallest width over height of a crop."""
+    max_aspect: float = 1.3333
+    """Largest width over height of a crop."""
+    mirror: float = 0.5
+    """Chance of a horizontal flip, for classes that have a mirrored class; 0 turns flips off."""
+
+    def __post_init__(self) -> None:
+        """Checks the ranges."""
+        check(
+            0 < self.min_scale <= self.max_scale, "augment.min_scale", "lie in (0, max_scale]", self.min_scale, "0.66"
+        )
+        check(self.max_scale <= 1, "augment.max_scale", "be at most 1", self.max_scale, "1 is the whole short side")
+        check(
+            0 < self.min_aspect <= self.max_aspect,
+            "augment.min_aspect",
+            f"lie between 0 and augment.max_aspect ({self.max_aspect})",
+            self.min_aspect,
+            "0.75 with 1.3333 is usual",
+        )
+        check(0 <= self.mirror <= 1, "augment.mirror", "lie in [0, 1]", self.mirror, "0.5 is usual, 0 turns flips off")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRecipe:
+    """The network."""
+
+    backbone: str = "resnet18.tv_in1k"
+    """A 2D network by its timm name, weights in full (`resnet50.tv_in1k`)."""
+    temporal: list[str] | str = "sth"
+    """Temporal layer (`none`, `tsm`, `sth`), or several, applied from left to right."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Options of the temporal layer, such as `fraction: 0.25` of `sth`."""
+    pretrained: bool | Literal["auto"] = "auto"
+    """ImageNet weights: `true`, `false`, or `auto`: start from them if they can be had, else say so and start from
+    random weights."""
+    init: str | None = None
+    """A kinema weights file to start from; with another class list the head is made anew."""
+    dropout: float = 0.0
+    """Chance that a feature before the head is dropped in training."""
+    causal: bool = False
+    """Whether temporal layers look only at the past, as a live stream needs."""
+
+    def __post_init__(self) -> None:
+        """Checks the ranges."""
+        check(0 <= self.dropout < 1, "model.dropout", "lie in [0, 1)", self.dropout, "0.5 is usual on little data")
+        check(
+            not (self.init and self.pretrained is True),
+            "model.pretrained",
+            "not be true where model.init is given",
+            self.pretrained,
+            "the init file brings the weights: leave model.pretrained out",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerRecipe:
+    """How the weights move."""
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    """Optimizer: `adamw` or `sgd`."""
+    learning_rate: float = 1e-3
+    """Peak learning rate."""
+    momentum: float = 0.9
+    """Momentum of `sgd`; first beta of `adamw`."""
+    weight_decay: float = 0.05
+    """Weight decay; biases and batch norm have none."""
+    schedule: Literal["cosine", "constant", "steps"] = "cosine"
+    """Learning rate after the warm-up: `cosine` down to 0, `constant`, or `steps` down at the milestones."""
+    warmup_epochs: float | None = None
+    """Epochs in which the rate climbs to its peak; null: a twentieth of all."""
+    milestones: list[float] = field(default_factory=list)
+    """Epochs at which the schedule `steps` multiplies the rate by `gamma`."""
+    gamma: float = 0.1
+    """Factor of the schedule `steps`."""
+
+    def __post_init__(self) -> None:
+        """Checks the ranges."""
+        rate = self.learning_rate
+        check(0 < rate < math.inf, "optimizer.learning_rate", "be positive", rate, "1e-3 suits adamw, 1e-2 sgd")
+        check(0 <= self.momentum < 1, "optimizer.momentum", "lie in [0, 1)", self.momentum, "0.9 is usual")
+        check(self.weight_decay >= 0, "optimizer.weight_decay", "be 0 or more", self.weight_decay, "0.05 suits adamw")
+        warmup = self.warmup_epochs
+        check(warmup is None or warmup >= 0, "optimizer.warmup_epochs", "be 0 or more", warmup, "null takes 5 %")
+        check(0 < self.gamma <= 1, "optimizer.gamma", "lie in (0, 1]", self.gamma, "0.1 is usual")
+        check(
+            self.schedule != "steps" or bool(self.milestones),
+            "optimizer.milestones",
+            "name at least one epoch for the schedule 'steps'",
+            self.milestones,
+            "for 50 epochs, [20, 40] is usual",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerRecipe:
+    """How long, and on what."""
+
+    epochs: int | None = None
+    """Times that every training video is seen; null: as many as `min_steps` asks for, 10 at least."""
+    min_steps: int = 300
+    """Optimization steps that a run has at least where `epochs` is null: little data is seen more often."""
+    batch_size: int = 8
+    """Clips of one step of the loader."""
+    accumulate: int = 1
+    """Batches whose gradients are added up before the weights move."""
+    clip_norm: float | None = 5.0
+    """Largest norm of the gradient; null: no limit."""
+    precision: Precision = "32-true"
+    """Arithmetic of training; evaluation always runs in the weights' own precision."""
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Device: `auto` takes a GPU where there is one."""
+
+    def __post_init__(self) -> None:
+        """Checks the ranges."""
+        for name in ("min_steps", "batch_size", "accumulate"):
+            check(
+                getattr(self, name) >= 1,
+                f"trainer.{name}",
+                "be at least 1",
+                getattr(self, name),
+                "leave it out for the default",
+            )
+        epochs, norm = self.epochs, self.clip_norm
+        check(epochs is None or epochs >= 1, "trainer.epochs", "be at least 1", epochs, "null picks by the data's size")
+        check(norm is None or norm > 0, "trainer.clip_norm", "be positive", norm, "null takes the limit away")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All numbers of a run."""
+
+    seed: int = 0
+    """Seed of the split, the initial weights, the order of the videos and the views."""
+    out: str = "runs/train"
+    """Folder for weights, checkpoints, logs and the full recipe."""
+    data: DataRecipe = field(default_factory=DataRecipe)
+    clip: ClipRecipe = field(default_factory=ClipRecipe)
+    augment: AugmentRecipe = field(default_factory=AugmentRecipe)
+    model: ModelRecipe = field(default_factory=ModelRecipe)
+    optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
+    trainer: TrainerRecipe = field(default_factory=TrainerRecipe)
+
+    def __post_init__(self) -> None:
+        """Checks the ranges."""
+        check(0 <= self.seed < 2**32, "seed", "lie in [0, 2**32)", self.seed, "0 is the default")
+        check(bool(self.out), "out", "name a folder", self.out, "runs/train is the default")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationData:
+    """Which videos are scored."""
+
+    root: str = ""
+    """Folder of the videos: `train/<class>/*` and `val/<class>/*`, or `<class>/*`."""
+    annotations: str | None = None
+    """CSV file with the header `path,label[,split][,group]`; its paths start at the root."""
+    num_workers: int | None = None
+    """Processes that decode videos; null: one per core, at most 8."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationViews:
+    """Where to look in each video."""
+
+    num_clips: int = 1
+    """Clips along time; their logits are averaged."""
+    num_crops: int = 1
+    """Crops in space of each clip: 1 is the centre, 3 stand along the long side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRecipe:
+    """What is scored, and how."""
+
+    split: Literal["auto", "train", "val", "test", "all"] = "auto"
+    """Part of the data; `auto` takes what was held out from training, and all of data that was not trained on."""
+    batch_size: int = 8
+    """Videos that are loaded at once."""
+    data: EvaluationData = field(default_factory=EvaluationData)
+    views: EvaluationViews = field(default_factory=EvaluationViews)
+
+    def __post_init__(self) -> None:
+        """Checks the ranges."""
+        check(self.batch_size >= 1, "batch_size", "be at least 1", self.batch_size, "8 is the default")
+        check(
+            bool(self.data.root), "data.root", "name the folder of the videos", self.data.root, "add --data.root FOLDER"
+        )

@@ -1,0 +1,52 @@
+"""What a training run left behind, and how it is summed up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from kinema.engine.evaluate import Evaluation
+from kinema.engine.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """What a run left behind."""
+
+    recipe: Recipe
+    """The full recipe; what it left open is filled in."""
+    last: Path
+    """Weights after the last epoch."""
+    best: Path
+    """Weights of the epoch that was best on the held-out videos; the last ones where none are held out."""
+    best_epoch: int
+    """That epoch, counted from 0."""
+    best_top1: float | None
+    """Its held-out top-1: chosen as the highest, so it flatters."""
+    training: Evaluation
+    """Scores of the last weights on training videos, seen as in an evaluation."""
+    held_out: Evaluation | None
+    """Scores of the last weights on the held-out videos."""
+
+
+def summary(result: TrainingResult) -> Table:
+    """Lays out the scores of a run."""
+    table = Table(
+        "weights", "epoch", "training top-1", "held-out top-1", "95 % interval", title=result.training.protocol
+    )
+    training, held_out = result.training, result.held_out
+    low, high = held_out.interval if held_out else (0.0, 0.0)
+    num_epochs = result.recipe.trainer.epochs
+    table.add_row(
+        result.last.name,
+        f"{num_epochs}",
+        f"{training.top1:.1%} of {training.num_clips}",
+        f"{held_out.top1:.1%} of {held_out.num_clips}" if held_out else "none held out",
+        f"{low:.1%} to {high:.1%}" if held_out else "",
+    )
+    if held_out and result.best_top1 is not None:
+        flattery = "chosen by this number, which flatters it"
+        table.add_row(result.best.name, f"{result.best_epoch + 1}", "", f"{result.best_top1:.1%}", flattery)
+    return table

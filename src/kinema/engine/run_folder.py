@@ -1,0 +1,86 @@
+"""The folder of a run: what stands where, and whether a run may begin or go on in it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from kinema.engine.recipe import Recipe
+from kinema.engine.recipe_files import load_yaml, recipe_from_dict
+
+RECIPE = "recipe.yaml"
+METRICS = "metrics.csv"
+CHECKPOINT = "checkpoints/last.ckpt"
+LAST = "last.safetensors"
+BEST = "best.safetensors"
+LOGS = "logs"
+
+FREE_ON_RESUME = frozenset(
+    {"out", "data.root", "data.annotations", "data.num_workers", "model.init", "trainer.accelerator"}
+)
+"""What may differ when a run goes on: where things lie, and on what it computes."""
+
+
+def stored_recipe(out: Path) -> Recipe:
+    """Reads the recipe of the run in a folder.
+
+    Raises:
+        ValueError: If there is no run.
+    """
+    if not (out / RECIPE).is_file():
+        raise ValueError(
+            f"out must hold a run to resume, got {out} without a {RECIPE}; leave --resume out to begin one"
+        )
+    return recipe_from_dict(load_yaml(out / RECIPE), source=str(out / RECIPE))
+
+
+def check_free(out: Path) -> None:
+    """Refuses to begin a run in a folder that holds one.
+
+    Raises:
+        ValueError: If it does.
+    """
+    if (out / RECIPE).exists():
+        raise ValueError(
+            f"out must be a folder without a run, got {out}, which holds one; go on with --resume, "
+            "choose another --out, or begin anew with --overwrite"
+        )
+
+
+def begin_run(out: Path) -> None:
+    """Makes a folder ready for a new run; of what stands there only an older run's files are removed."""
+    for path in (out / name for name in (RECIPE, METRICS, Path(CHECKPOINT).parent, LAST, BEST, LOGS)):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def check_same_run(stored: Recipe, given: Recipe) -> None:
+    """Refuses to go on with other numbers than the run began with.
+
+    Raises:
+        ValueError: If a value differs that the numbers of the run depend on.
+    """
+    before, now = _flat(asdict(stored)), _flat(asdict(given))
+    for name in sorted(before.keys() | now.keys()):
+        if name not in FREE_ON_RESUME and before.get(name) != now.get(name):
+            raise ValueError(
+                f"{name} must be as the run began with, {before.get(name)!r}, to resume it, got {now.get(name)!r}; "
+                "leave it out, or begin another run from these weights with --model.init"
+            )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested values by their dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        path = f"{prefix}{name}"
+        if isinstance(value, dict) and path not in ("data.mirrors", "model.options"):
+            flat |= _flat(value, prefix=f"{path}.")
+        else:
+            flat[path] = value
+    return flat

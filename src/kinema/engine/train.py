@@ -1,0 +1,282 @@
+"""Training: from a recipe to weights, with everything said on the way that a person must know."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, RichProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+
+from kinema.data.annotations import Sample
+from kinema.data.dataset import measure_timing
+from kinema.data.split import describe_split
+from kinema.data.views import grid_views, protocol_name
+from kinema.engine import run_folder
+from kinema.engine.checkpoints import AtomicCheckpointIO, EpochCheckpoints, EpochLog, RandomStates
+from kinema.engine.evaluate import Evaluation, evaluate
+from kinema.engine.quiet import plain_errors, quiet_lightning
+from kinema.engine.recipe import Recipe, TrainerRecipe
+from kinema.engine.recipe_files import recipe_to_json, recipe_to_yaml
+from kinema.engine.result import TrainingResult, summary
+from kinema.engine.task import VideoTask
+from kinema.engine.training_data import TrainingData, choose_workers, read_data, training_loader, validation_loader
+from kinema.models.classifier import VideoClassifier, create_model
+from kinema.models.cost import cost
+from kinema.models.weights import initialize_from, save_model, write_atomically
+
+MIN_EPOCHS = 10
+MAX_TRAINING_CLIPS = 250
+"""Training clips that the final training accuracy is measured on, at most."""
+
+
+def train(
+    recipe: Recipe, *, resume: bool = False, overwrite: bool = False, console: Console | None = None
+) -> TrainingResult:
+    """Trains what a recipe says.
+
+    Args:
+        recipe: All numbers of the run.
+        resume: Whether to go on with the run in `recipe.out` where it was stopped.
+        overwrite: Whether a run in `recipe.out` may be removed.
+        console: Where to say what happens; by default the terminal.
+
+    Returns:
+        Weights and scores.
+
+    Raises:
+        ValueError: If data, recipe and folder do not go together, or the loss is no longer finite.
+        VideoError: If a training video cannot be read.
+        KeyboardInterrupt: If the run was interrupted; its finished epochs are kept.
+    """
+    console = console or Console()
+    out = Path(recipe.out)
+    if resume:
+        run_folder.check_same_run(run_folder.stored_recipe(out), recipe)
+    elif not overwrite:
+        run_folder.check_free(out)
+    data = read_data(recipe)
+    recipe = _fill_in(recipe, num_train=len(data.train), console=console)
+    checkpoint = out / run_folder.CHECKPOINT
+    goes_on = resume and checkpoint.is_file()
+    model, recipe = _make_model(recipe, data, fresh=not goes_on, console=console)
+    if not resume:
+        run_folder.begin_run(out)
+        write_atomically(out / run_folder.RECIPE, recipe_to_yaml(recipe).encode())
+    _describe(recipe, data, model, console=console)
+    if resume:
+        state = "from its last finished epoch" if goes_on else "from its beginning: no epoch was finished"
+        _say(console, f"resuming the run in {out} {state}")
+    best = _fit(recipe, data, model, checkpoint=checkpoint if goes_on else None, console=console)
+    return _finish(recipe, data, model, best=best, console=console)
+
+
+def choose_epochs(trainer: TrainerRecipe, *, num_train: int) -> int:
+    """Returns how often the training videos are seen: as the recipe says, or as its floor in steps asks."""
+    return trainer.epochs or max(
+        MIN_EPOCHS, math.ceil(trainer.min_steps / steps_per_epoch(trainer, num_train=num_train))
+    )
+
+
+def steps_per_epoch(trainer: TrainerRecipe, *, num_train: int) -> int:
+    """Returns how often the weights move in an epoch."""
+    return math.ceil(math.ceil(num_train / trainer.batch_size) / trainer.accumulate)
+
+
+def _fill_in(recipe: Recipe, *, num_train: int, console: Console) -> Recipe:
+    """Decides what the recipe left open, says why, and makes its paths absolute."""
+    trainer = recipe.trainer
+    epochs = choose_epochs(trainer, num_train=num_train)
+    if trainer.epochs is None:
+        steps = epochs * steps_per_epoch(trainer, num_train=num_train)
+        reason = f"at least {trainer.min_steps} steps and {MIN_EPOCHS} epochs"
+        _say(console, f"epochs: {epochs} ({steps} steps on {num_train} videos), chosen for {reason}")
+
+    def absolute(path: str | None) -> str | None:
+        return str(Path(path).resolve()) if path else path
+
+    data = replace(
+        recipe.data, root=str(Path(recipe.data.root).resolve()), annotations=absolute(recipe.data.annotations)
+    )
+    return replace(
+        recipe,
+        out=str(Path(recipe.out).resolve()),
+        data=data,
+        model=replace(recipe.model, init=absolute(recipe.model.init)),
+        trainer=replace(trainer, epochs=epochs),
+    )
+
+
+def _make_model(recipe: Recipe, data: TrainingData, *, fresh: bool, console: Console) -> tuple[VideoClassifier, Recipe]:
+    """Builds the network with its first weights; returns the recipe with the choice of weights made.
+
+    Where a checkpoint brings the weights (not fresh), none are looked for.
+    """
+    choice = recipe.model.pretrained if fresh and not recipe.model.init else False
+    try:
+        model = _create(recipe, data, pretrained=bool(choice))
+    except ValueError as error:
+        if choice != "auto":
+            raise
+        model = _create(recipe, data, pretrained=False)
+        choice = False
+        console.print(f"[bold yellow]RANDOM WEIGHTS: no ImageNet weights ({error})[/]", soft_wrap=True, highlight=False)
+    if recipe.model.init and fresh:
+        for line in initialize_from(model, recipe.model.init):
+            _say(console, line)
+    if not fresh:
+        return model, recipe
+    return model, replace(recipe, model=replace(recipe.model, pretrained=bool(choice)))
+
+
+def _create(recipe: Recipe, data: TrainingData, *, pretrained: bool) -> VideoClassifier:
+    """Builds the network of a recipe, always with the same random weights."""
+    L.seed_everything(recipe.seed, verbose=False)
+    model = create_model(
+        recipe.model.backbone,
+        temporal=recipe.model.temporal,
+        num_frames=recipe.clip.num_frames,
+        num_classes=len(data.class_names),
+        pretrained=pretrained,
+        dropout=recipe.model.dropout,
+        causal=recipe.model.causal,
+        **recipe.model.options,
+    )
+    span, spacing = measure_timing(data.train, num_frames=recipe.clip.num_frames, seed=recipe.seed)
+    model.spec = replace(
+        model.spec,
+        resize=recipe.clip.resize,
+        crop=recipe.clip.crop,
+        class_names=data.class_names,
+        span_seconds=span,
+        spacing_seconds=spacing,
+    )
+    return model
+
+
+def _describe(recipe: Recipe, data: TrainingData, model: VideoClassifier, *, console: Console) -> None:
+    """Says what was found and what is going to be trained."""
+    _say(console, f"data: {recipe.data.root}: {len(data.class_names)} classes: {_shorten(data.class_names)}")
+    _say(console, describe_split(data.train, data.val, group_pattern=recipe.data.group_pattern))
+    _say(console, data.mirrors.describe())
+    temporal = "+".join(model.config.temporal)
+    _say(console, f"model: {temporal} on {recipe.model.backbone}: {cost(model)}")
+    _say(console, f"out: {recipe.out}")
+
+
+def _fit(
+    recipe: Recipe, data: TrainingData, model: VideoClassifier, *, checkpoint: Path | None, console: Console
+) -> EpochCheckpoints:
+    """Runs Lightning's loop; the model holds the last weights afterwards."""
+    out, trainer_recipe = Path(recipe.out), recipe.trainer
+    model.to(memory_format=torch.channels_last)
+    num_steps = steps_per_epoch(trainer_recipe, num_train=len(data.train))
+    epochs = choose_epochs(trainer_recipe, num_train=len(data.train))
+    task = VideoTask(
+        model,
+        train_loader=training_loader(recipe, data, spec=model.spec),
+        val_loader=validation_loader(recipe, data, spec=model.spec),
+        optimizer=recipe.optimizer,
+        num_epochs=epochs,
+        steps_per_epoch=num_steps,
+        data_hash=data.hash,
+    )
+    best = EpochCheckpoints(
+        out / run_folder.CHECKPOINT,
+        save_best=lambda epoch: save_model(out / run_folder.BEST, model, metadata=_metadata(recipe, data, epoch=epoch)),
+    )
+    bar = console.is_terminal
+    callbacks: list[Callback] = [
+        RandomStates(),
+        EpochLog(out / run_folder.METRICS, console=None if bar else console),
+        best,
+    ]
+    callbacks += [RichProgressBar(leave=False)] if bar else []
+    with quiet_lightning(), plain_errors():
+        trainer = L.Trainer(
+            default_root_dir=out,
+            accelerator=trainer_recipe.accelerator,
+            devices=1,
+            precision=trainer_recipe.precision,
+            max_epochs=epochs,
+            accumulate_grad_batches=trainer_recipe.accumulate,
+            gradient_clip_val=trainer_recipe.clip_norm,
+            logger=TensorBoardLogger(save_dir=out, name=run_folder.LOGS, version=""),
+            log_every_n_steps=min(50, num_steps),
+            callbacks=callbacks,
+            plugins=[AtomicCheckpointIO()],
+            limit_val_batches=1.0 if data.val else 0,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            enable_model_summary=False,
+            enable_progress_bar=bar,
+        )
+        L.seed_everything(recipe.seed, verbose=False)
+        trainer.fit(task, ckpt_path=checkpoint)
+    model.to(trainer.strategy.root_device)
+    return best
+
+
+def _finish(
+    recipe: Recipe, data: TrainingData, model: VideoClassifier, *, best: EpochCheckpoints, console: Console
+) -> TrainingResult:
+    """Writes the last weights, scores them, and says how it went."""
+    out = Path(recipe.out)
+    num_epochs = choose_epochs(recipe.trainer, num_train=len(data.train))
+    save_model(out / run_folder.LAST, model, metadata=_metadata(recipe, data, epoch=num_epochs - 1))
+    if best.best_epoch is None:
+        save_model(out / run_folder.BEST, model, metadata=_metadata(recipe, data, epoch=num_epochs - 1))
+    chosen = np.random.default_rng(recipe.seed).permutation(len(data.train))[:MAX_TRAINING_CLIPS]
+    result = TrainingResult(
+        recipe=recipe,
+        last=out / run_folder.LAST,
+        best=out / run_folder.BEST,
+        best_epoch=num_epochs - 1 if best.best_epoch is None else best.best_epoch,
+        best_top1=best.best[0] if best.best else None,
+        training=_score(recipe, model, [data.train[index] for index in sorted(chosen)], console=console),
+        held_out=_score(recipe, model, data.val, console=console) if data.val else None,
+    )
+    console.print(summary(result))
+    for name, reason in (result.held_out.errors if result.held_out else {}).items():
+        _say(console, f"unreadable, counted as wrong: {name}: {reason}")
+    return result
+
+
+def _score(recipe: Recipe, model: VideoClassifier, samples: Sequence[Sample], *, console: Console) -> Evaluation:
+    """Scores a model on the centre views of some videos."""
+    return evaluate(
+        model,
+        samples,
+        views=grid_views(model.spec),
+        protocol=protocol_name(1, 1),
+        batch_size=recipe.trainer.batch_size,
+        num_workers=choose_workers(recipe.data.num_workers, num_videos=len(samples)),
+        progress=console.is_terminal,
+    )
+
+
+def _metadata(recipe: Recipe, data: TrainingData, *, epoch: int) -> dict[str, str]:
+    """Returns what a weights file says of its origin."""
+    return {
+        "recipe": recipe_to_json(recipe),
+        "fingerprint": json.dumps(data.fingerprint),
+        "epoch": str(epoch),
+    }
+
+
+def _say(console: Console, text: str) -> None:
+    """Prints lines as they are."""
+    console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+
+def _shorten(names: Sequence[str], limit: int = 8) -> str:
+    """Joins names, not too many of them."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

@@ -1,0 +1,135 @@
+"""The videos of a run: read, split, named, and loaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from kinema.data.annotations import Sample, read_samples
+from kinema.data.dataset import EpochSampler, TrainingClips, TrainingItem
+from kinema.data.mirror import Mirrors, find_mirrors
+from kinema.data.split import split_samples
+from kinema.data.views import Augmentation, grid_views
+from kinema.engine.fingerprint import fingerprint
+from kinema.engine.recipe import DataRecipe, Recipe
+from kinema.engine.view_loader import evaluation_loader
+from kinema.spec import ClipSpec
+
+MAX_WORKERS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """The videos of a run."""
+
+    train: list[Sample]
+    val: list[Sample]
+    class_names: tuple[str, ...]
+    mirrors: Mirrors
+    fingerprint: dict[str, str | int | None]
+
+    @property
+    def hash(self) -> str:
+        """Hash of all videos."""
+        return str(self.fingerprint["data"])
+
+
+def read_data(recipe: Recipe) -> TrainingData:
+    """Reads and splits the videos of a recipe.
+
+    Raises:
+        ValueError: If there is nothing to train on, or nothing to hold out where the recipe asks for it.
+    """
+    if not recipe.data.root:
+        raise ValueError("data.root must name the folder of the videos, got none; add --data.root FOLDER")
+    samples = read_recipe_samples(recipe.data)
+    train_samples, val_samples = split_recipe_samples(samples, recipe)
+    class_names = tuple(sorted({sample.class_name for sample in samples}))
+    if not train_samples or len(class_names) < 2:
+        raise ValueError(
+            f"data.root must hold training videos of at least two classes, got {len(train_samples)} videos of "
+            f"{len(class_names)} classes in {recipe.data.root}; put each class into a folder of its own"
+        )
+    if not val_samples and recipe.data.val_fraction:
+        raise ValueError(
+            f"data.val_fraction must leave something to hold out, got {recipe.data.val_fraction} of "
+            f"{len(train_samples)} videos whose groups cannot be divided; name smaller groups with "
+            "--data.group_pattern, or hold nothing out with --data.val_fraction 0"
+        )
+    return TrainingData(
+        train=train_samples,
+        val=val_samples,
+        class_names=class_names,
+        mirrors=find_mirrors(class_names, overrides=recipe.data.mirrors),
+        fingerprint=fingerprint(samples, seed=recipe.seed),
+    )
+
+
+def read_recipe_samples(data: DataRecipe) -> list[Sample]:
+    """Reads all samples that a recipe's data names."""
+    return read_samples(Path(data.root), annotations=Path(data.annotations) if data.annotations else None)
+
+
+def split_recipe_samples(samples: Sequence[Sample], recipe: Recipe) -> tuple[list[Sample], list[Sample]]:
+    """Returns training and held-out samples, by the data's own split or else by the recipe's."""
+    return split_samples(
+        samples,
+        val_fraction=recipe.data.val_fraction,
+        seed=recipe.seed,
+        group_pattern=recipe.data.group_pattern,
+    )
+
+
+def training_loader(recipe: Recipe, data: TrainingData, *, spec: ClipSpec) -> DataLoader[TrainingItem]:
+    """Returns the loader of training clips; what it yields depends on the recipe and the epoch alone."""
+    augment = recipe.augment
+    clips = TrainingClips(
+        data.train,
+        spec=spec,
+        augmentation=Augmentation(
+            min_scale=augment.min_scale,
+            max_scale=augment.max_scale,
+            min_aspect=augment.min_aspect,
+            max_aspect=augment.max_aspect,
+            mirror=augment.mirror,
+        ),
+        mirrors=data.mirrors,
+        seed=recipe.seed,
+    )
+    workers = choose_workers(recipe.data.num_workers, num_videos=len(data.train))
+    return DataLoader(
+        clips,
+        batch_size=recipe.trainer.batch_size,
+        sampler=EpochSampler(len(data.train), seed=recipe.seed),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),
+    )
+
+
+def validation_loader(recipe: Recipe, data: TrainingData, *, spec: ClipSpec) -> DataLoader[Any]:
+    """Returns the loader of what validation looks at: the centre view of each held-out video."""
+    workers = choose_workers(recipe.data.num_workers, num_videos=len(data.val))
+    return evaluation_loader(
+        data.val,
+        spec=spec,
+        views=grid_views(spec),
+        batch_size=recipe.trainer.batch_size,
+        num_workers=workers,
+        persistent=True,
+    )
+
+
+def choose_workers(num_workers: int | None, *, num_videos: int) -> int:
+    """Returns how many processes decode: as given, or one for each core that this process may use."""
+    if num_workers is not None:
+        return num_workers
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MAX_WORKERS, num_videos)

@@ -1,0 +1,94 @@
+"""TSM, the temporal shift: a few channels take their value from the neighbouring frame.
+
+TSM: Temporal Shift Module for Efficient Video Understanding, ICCV 2019, https://arxiv.org/abs/1811.08383
+
+Shapes: N clips, T frames, C channels, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from kinema.layers.contract import TemporalLayer, step_through
+from kinema.layers.folding import fold_time, unfold_time
+
+
+class TemporalShift(TemporalLayer):
+    """Shifts the input of what stands at its site, which it keeps as `net` (the official weights' name for it).
+
+    Args:
+        net: The module in front of which channels are shifted; a block's first conv in the residual placement.
+        num_frames: Frames T of a clip.
+        num_divisions: One in this many channels moves each way.
+        causal: The online rule of the official code: the first C / num_divisions channels take the frame before,
+            and none takes the frame after. Offline these same channels look ahead, so weights do not carry over
+            between the two.
+
+    Raises:
+        ValueError: If num_divisions is below 2: two folds must fit.
+    """
+
+    def __init__(self, net: nn.Module, *, num_frames: int, num_divisions: int = 8, causal: bool = False) -> None:
+        super().__init__(num_frames=num_frames, causal=causal)
+        if num_divisions < 2:
+            raise ValueError(
+                f"num_divisions must be at least 2, got {num_divisions}; 8 moves an eighth of the channels each way"
+            )
+        self.net = net
+        self.num_divisions = num_divisions
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shifts, then runs `net`.
+
+        Args:
+            x: Frames [N*T, C, H, W].
+
+        Returns:
+            What `net` gives [N*T, C', H', W'].
+        """
+        clips = unfold_time(x, self.num_frames)  # [N, T, C, H, W]
+        fold = clips.shape[2] // self.num_divisions
+        shift = shift_back(clips, fold=fold) if self.causal else shift_both(clips, fold=fold)
+        return self.net(fold_time(shift))
+
+    def _step(self, x: Tensor, state: tuple[Tensor, object] | None) -> tuple[Tensor, tuple[Tensor, object]]:
+        fold = x.shape[1] // self.num_divisions
+        now, rest = x[:, :fold], x[:, fold:]
+        before, inner = (torch.zeros_like(now), None) if state is None else state
+        y, inner = step_through(self.net, torch.cat([before, rest], dim=1), inner)
+        return y, (now, inner)
+
+    def extra_repr(self) -> str:
+        """Names the layer's numbers."""
+        return f"num_frames={self.num_frames}, num_divisions={self.num_divisions}, causal={self.causal}"
+
+
+def shift_both(x: Tensor, *, fold: int) -> Tensor:
+    """Moves the first fold of channels one frame to the front (it looks ahead), the second one to the back.
+
+    Args:
+        x: Clips [N, T, C, H, W].
+        fold: Channels that move each way.
+
+    Returns:
+        Clips [N, T, C, H, W]; what has no neighbour is zero.
+    """
+    zeros = torch.zeros_like(x[:, :1])
+    ahead = torch.cat([x[:, 1:, :fold], zeros[:, :, :fold]], dim=1)
+    behind = torch.cat([zeros[:, :, fold : 2 * fold], x[:, :-1, fold : 2 * fold]], dim=1)
+    return torch.cat([ahead, behind, x[:, :, 2 * fold :]], dim=2)
+
+
+def shift_back(x: Tensor, *, fold: int) -> Tensor:
+    """Gives the first fold of channels the value of the frame before, and leaves the others alone.
+
+    Args:
+        x: Clips [N, T, C, H, W].
+        fold: Channels that move.
+
+    Returns:
+        Clips [N, T, C, H, W]; the first frame's fold is zero.
+    """
+    behind = torch.cat([torch.zeros_like(x[:, :1, :fold]), x[:, :-1, :fold]], dim=1)
+    return torch.cat([behind, x[:, :, fold:]], dim=2)

@@ -1,0 +1,218 @@
+"""The video network: a temporalized backbone, a linear head on every frame, the mean of the frames' logits.
+
+Shapes: N clips, T frames, C channels, H x W pixels, D features, K classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from kinema.layers.folding import fold_time, unfold_time
+from kinema.models.backbones import backbone_spec, create_backbone, num_features
+from kinema.models.temporalize import temporalize
+from kinema.spec import ClipSpec
+
+HEAD_STD = 0.001
+"""Standard deviation of a fresh head's weights, as in TSM's official code: all classes start equal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """What a model is built from; saved with its weights."""
+
+    backbone: str
+    """timm's name of the 2D network."""
+    temporal: tuple[str, ...]
+    """Temporal layers, left to right."""
+    num_frames: int
+    """Frames T of a clip."""
+    num_classes: int
+    """Classes K."""
+    in_channels: int = 3
+    """Channels C of a frame."""
+    dropout: float = 0.0
+    """Share of features dropped before the head in training."""
+    causal: bool = False
+    """Whether no frame sees a later one."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Options of the temporal layers."""
+
+    def to_json(self) -> str:
+        """Returns the config as one line of JSON."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelConfig:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ValueError: If a key is none of the config's fields, or one is missing.
+        """
+        values: dict[str, Any] = json.loads(text)
+        try:
+            return cls(**{**values, "temporal": tuple(values["temporal"])})
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"a model config must have the fields of this version, got {sorted(values)}; upgrade kinema"
+            ) from error
+
+
+class VideoClassifier(nn.Module):
+    """Maps clips to logits.
+
+    Args:
+        backbone: Maps folded frames [N*T, C, H, W] to features [N*T, D].
+        num_features: D.
+        config: What the model is built from.
+        spec: How a video becomes the clips that it takes.
+    """
+
+    def __init__(self, backbone: nn.Module, *, num_features: int, config: ModelConfig, spec: ClipSpec) -> None:
+        super().__init__()
+        _check_spec(spec, config)
+        self.backbone = backbone
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(num_features, config.num_classes)
+        nn.init.normal_(self.head.weight, std=HEAD_STD)
+        nn.init.zeros_(self.head.bias)
+        self.config = config
+        self.spec = spec
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """Recognises clips.
+
+        Args:
+            clip: Normalized clips [N, T, C, H, W].
+
+        Returns:
+            Logits [N, K], the mean of the frames' own.
+
+        Raises:
+            ValueError: If the clips have another shape.
+        """
+        return self.frame_logits(clip).mean(dim=1)  # [N, K]
+
+    def frame_logits(self, clip: Tensor) -> Tensor:
+        """Gives each frame's own logits.
+
+        Args:
+            clip: Normalized clips [N, T, C, H, W].
+
+        Returns:
+            Logits [N, T, K].
+
+        Raises:
+            ValueError: If the clips have another shape.
+        """
+        self._check_clip(clip)
+        features = self.backbone(fold_time(clip))  # [N*T, D]
+        return unfold_time(self.head(self.dropout(features)), self.config.num_frames)  # [N, T, K]
+
+    def set_num_frames(self, num_frames: int) -> None:
+        """Keeps spec and config in step; `kinema.models.temporalize.set_num_frames` calls this and tells the layers."""
+        self.spec = dataclasses.replace(self.spec, num_frames=num_frames)
+        self.config = dataclasses.replace(self.config, num_frames=num_frames)
+
+    def _check_clip(self, clip: Tensor) -> None:
+        num_frames, channels = self.config.num_frames, self.config.in_channels
+        if clip.ndim == 5 and clip.shape[1] == num_frames and clip.shape[2] == channels:
+            return
+        shape = [dim if isinstance(dim, int) else "N" for dim in clip.shape]
+        advice = f"this model takes T = {num_frames} frames of C = {channels} channels"
+        if clip.ndim == 4:
+            advice += "; add the clip's own axis with clip[None]"
+        elif clip.ndim == 5 and clip.shape[1] == channels and clip.shape[2] == num_frames:
+            advice += "; this looks like [N, C, T, H, W]: transpose it with clip.transpose(1, 2)"
+        elif clip.ndim == 5 and clip.shape[2] == channels:
+            advice += "; sample that many frames, or call set_num_frames"
+        raise ValueError(f"clip must have shape [N, T, C, H, W], got {shape}; {advice}")
+
+
+def create_model(
+    backbone: str,
+    *,
+    num_classes: int,
+    temporal: str | Sequence[str] = "none",
+    num_frames: int = 8,
+    spec: ClipSpec | None = None,
+    pretrained: bool = False,
+    dropout: float = 0.0,
+    causal: bool = False,
+    **options: Any,  # noqa: ANN401 (the temporal layers' own, checked by temporalize)
+) -> VideoClassifier:
+    """Builds a video network by name.
+
+    Args:
+        backbone: timm's name of the 2D network, with the weights' tag where it matters (`resnet50.tv_in1k`).
+        num_classes: Classes K.
+        temporal: One or several names in `TEMPORAL_LAYERS`.
+        num_frames: Frames T of a clip.
+        spec: How a video becomes a clip; by default what the backbone's weights were trained with.
+        pretrained: Whether to start from the weights that timm publishes for the backbone.
+        dropout: Share of features dropped before the head in training.
+        causal: Whether no frame sees a later one.
+        **options: Options of the temporal layers and of `temporalize`.
+
+    Returns:
+        The network, in training mode.
+
+    Raises:
+        ValueError: If a name is unknown, a number is out of range, or weights cannot be had.
+    """
+    config = ModelConfig(
+        backbone=backbone,
+        temporal=(temporal,) if isinstance(temporal, str) else tuple(temporal),
+        num_frames=num_frames,
+        num_classes=num_classes,
+        in_channels=3 if spec is None else len(spec.mean),
+        dropout=dropout,
+        causal=causal,
+        options=options,
+    )
+    return make_model(config, spec=spec, pretrained=pretrained)
+
+
+def make_model(config: ModelConfig, *, spec: ClipSpec | None, pretrained: bool = False) -> VideoClassifier:
+    """Builds the network that a config describes.
+
+    Args:
+        config: What to build.
+        spec: How a video becomes a clip; by default what the backbone's weights were trained with.
+        pretrained: Whether to start from the weights that timm publishes for the backbone.
+
+    Returns:
+        The network, in training mode.
+
+    Raises:
+        ValueError: If a name is unknown, a number is out of range, or weights cannot be had.
+    """
+    if config.num_classes < 1:
+        raise ValueError(f"num_classes must be at least 1, got {config.num_classes}; count the dataset's classes")
+    if not 0.0 <= config.dropout < 1.0:
+        raise ValueError(f"dropout must be at least 0 and below 1, got {config.dropout}; 0.5 is usual")
+    backbone = create_backbone(config.backbone, pretrained=pretrained, in_channels=config.in_channels)
+    spec = spec or backbone_spec(backbone, num_frames=config.num_frames)
+    temporalize(backbone, config.temporal, num_frames=config.num_frames, causal=config.causal, **config.options)
+    return VideoClassifier(backbone, num_features=num_features(backbone), config=config, spec=spec)
+
+
+def _check_spec(spec: ClipSpec, config: ModelConfig) -> None:
+    if spec.num_frames != config.num_frames:
+        raise ValueError(
+            f"spec must have the model's num_frames {config.num_frames}, got {spec.num_frames}; make them equal"
+        )
+    if len(spec.mean) != config.in_channels:
+        raise ValueError(
+            f"spec must have one mean per channel ({config.in_channels}), got {len(spec.mean)}; make them equal"
+        )
+    if spec.class_names and len(spec.class_names) != config.num_classes:
+        raise ValueError(
+            f"num_classes must be the number of spec.class_names, got {config.num_classes} for "
+            f"{len(spec.class_names)} names; make them equal"
+        )

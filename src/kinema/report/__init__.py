@@ -1,0 +1,1 @@
+"""Reports: figures, tables and contact sheets in one self-contained HTML file."""

@@ -1,0 +1,82 @@
+"""How a video becomes a clip: the numbers that travel with the weights."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+Sampling = Literal["segments"]
+Interpolation = Literal["bilinear", "bicubic"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipSpec:
+    """Everything that turns a video into one network input; dataset, predictor and exporter are built from it.
+
+    Raises:
+        ValueError: If a number is out of its range.
+    """
+
+    num_frames: int = 8
+    """Frames T of a clip."""
+    sampling: Sampling = "segments"
+    """How frames spread over a video: `segments` cuts it into T equal parts and takes one frame from each (TSN)."""
+    resize: int = 256
+    """Short side, in pixels, that a frame is scaled to before the crop."""
+    crop: int = 224
+    """Side, in pixels, of the square that the network sees."""
+    interpolation: Interpolation = "bilinear"
+    """Filter of the scaling (always antialiased)."""
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    """Mean of each channel, of values in [0, 1]."""
+    std: tuple[float, ...] = IMAGENET_STD
+    """Standard deviation of each channel, of values in [0, 1]."""
+    span_seconds: float | None = None
+    """Median length of the videos trained on; a window over a long video or a stream has this length."""
+    spacing_seconds: float | None = None
+    """Median time between neighbouring frames of a clip in training."""
+    class_names: tuple[str, ...] = ()
+    """Class names in the order of the logits."""
+
+    def __post_init__(self) -> None:
+        """Checks the ranges and turns lists (from YAML or JSON) into tuples."""
+        for name in ("mean", "std", "class_names"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.num_frames < 1:
+            raise ValueError(f"num_frames must be at least 1, got {self.num_frames}; 8 and 16 are usual")
+        if not 1 <= self.crop <= self.resize:
+            raise ValueError(
+                f"crop must lie between 1 and resize, got crop {self.crop} and resize {self.resize}; "
+                "224 and 256 are usual"
+            )
+        if len(self.mean) != len(self.std) or min(self.std, default=0.0) <= 0.0:
+            raise ValueError(
+                f"mean and std must have one value per channel and std be positive, got {self.mean} and {self.std}; "
+                "ImageNet's are the default"
+            )
+        if len(set(self.class_names)) != len(self.class_names):
+            doubled = sorted({name for name in self.class_names if self.class_names.count(name) > 1})
+            raise ValueError(f"class_names must be distinct, got {doubled} more than once; rename or merge them")
+
+    def to_json(self) -> str:
+        """Returns the spec as one line of JSON."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> ClipSpec:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ValueError: If a key is none of the spec's fields.
+        """
+        values: dict[str, Any] = json.loads(text)
+        unknown = sorted(values.keys() - {field.name for field in fields(cls)})
+        if unknown:
+            raise ValueError(
+                f"a clip spec must have only known fields, got {unknown}; the file is from a newer kinema: upgrade"
+            )
+        return cls(**values)

@@ -1,0 +1,294 @@
+"""Whole runs on a few tiny videos: what they write, what they refuse, and that they go on as if never stopped."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+
+from kinema.cli import main
+from kinema.data.video import VideoError
+from kinema.engine.evaluate_weights import evaluate_weights
+from kinema.engine.recipe import (
+    ClipRecipe,
+    DataRecipe,
+    EvaluationData,
+    EvaluationRecipe,
+    ModelRecipe,
+    OptimizerRecipe,
+    Recipe,
+    TrainerRecipe,
+)
+from kinema.engine.recipe_files import load_yaml, recipe_from_dict, recipe_to_yaml
+from kinema.engine.run_folder import stored_recipe
+from kinema.engine.train import train
+from kinema.models.weights import load_model, read_metadata
+
+
+def small_recipe(root, out, *, epochs=2, workers=0, **fields):
+    return Recipe(
+        out=str(out),
+        data=DataRecipe(root=str(root), num_workers=workers),
+        clip=ClipRecipe(num_frames=4, resize=32, crop=32),
+        model=ModelRecipe(backbone="test_resnet", temporal="sth", pretrained=False, dropout=0.5),
+        optimizer=OptimizerRecipe(learning_rate=3e-3),
+        trainer=TrainerRecipe(epochs=epochs, batch_size=4),
+        **fields,
+    )
+
+
+def quiet():
+    return Console(file=io.StringIO(), width=200)
+
+
+@pytest.fixture(scope="module")
+def finished(motion_root, tmp_path_factory):
+    """A finished run, with what it printed."""
+    console = quiet()
+    out = tmp_path_factory.mktemp("runs") / "finished"
+    result = train(small_recipe(motion_root, out), console=console)
+    return result, console.file.getvalue()
+
+
+def test_a_run_says_what_it_found_and_how_it_went(finished):
+    result, printed = finished
+    for words in (
+        "8 classes: approaching, moving down",
+        "24 train (8 classes",
+        "moving left <-> moving right",
+        "sth on test_resnet",
+        "M parameters",
+        "epoch 2/2: training loss",
+        "1 clip × centre crop",  # noqa: RUF001
+        "held-out top-1",
+        str(result.last.parent),
+    ):
+        assert words in printed
+
+
+def test_a_run_leaves_weights_history_recipe_and_logs(finished):
+    result, _ = finished
+    out = result.last.parent
+    assert sorted(entry.name for entry in out.iterdir()) == [
+        "best.safetensors",
+        "checkpoints",
+        "last.safetensors",
+        "logs",
+        "metrics.csv",
+        "recipe.yaml",
+    ]
+    with (out / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert list(rows[0]) == ["epoch", "train_loss", "train_top1", "val_loss", "val_top1", "lr", "seconds"]
+    assert all(float(value) >= 0 for row in rows for value in row.values())
+    assert any(entry.name.startswith("events.out.tfevents") for entry in (out / "logs").iterdir())
+
+
+def test_the_number_watched_is_the_number_reported(finished, motion_root):
+    result, _ = finished
+    with (result.last.parent / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    data = EvaluationData(root=str(motion_root), num_workers=0)
+    last = evaluate_weights(result.last, EvaluationRecipe(data=data, batch_size=4), console=quiet())
+    assert (last.top1, last.loss) == pytest.approx((float(rows[-1]["val_top1"]), float(rows[-1]["val_loss"])))
+    torch.testing.assert_close(last.probabilities, result.held_out.probabilities)
+    best = evaluate_weights(result.best, EvaluationRecipe(data=data, batch_size=4), console=quiet())
+    chosen = rows[result.best_epoch]
+    assert (best.top1, best.loss) == pytest.approx((float(chosen["val_top1"]), float(chosen["val_loss"])))
+    assert result.best_top1 == pytest.approx(best.top1)
+
+
+def test_weights_carry_spec_recipe_and_fingerprint_without_local_paths(finished, motion_root):
+    result, _ = finished
+    model, metadata = load_model(result.last), read_metadata(result.last)
+    assert model.spec.class_names[0] == "approaching"
+    assert (model.spec.resize, model.spec.crop, model.spec.num_frames) == (32, 32, 4)
+    assert 0.7 <= model.spec.span_seconds <= 1.0
+    assert model.spec.spacing_seconds == pytest.approx(model.spec.span_seconds / 4)
+    fingerprint = json.loads(metadata["fingerprint"])
+    assert {"kinema", "torch", "timm", "commit", "data", "seed"} <= fingerprint.keys()
+    assert metadata["epoch"] == "1"
+    recipe = recipe_from_dict(json.loads(metadata["recipe"]))
+    assert recipe.optimizer == result.recipe.optimizer
+    for path in (motion_root.parent, result.last.parent.parent):
+        assert str(path) not in json.dumps(metadata)
+
+
+def test_the_recipe_in_the_folder_can_be_run_again(finished):
+    result, _ = finished
+    recipe = recipe_from_dict(load_yaml(result.last.parent / "recipe.yaml"))
+    assert recipe == result.recipe
+    assert (recipe.trainer.epochs, recipe.model.pretrained) == (2, False)
+
+
+def test_a_folder_that_holds_a_run_is_left_alone(finished, motion_root):
+    result, _ = finished
+    before = result.last.read_bytes()
+    with pytest.raises(ValueError, match="--resume, choose another --out, or begin anew with --overwrite"):
+        train(small_recipe(motion_root, result.last.parent), console=quiet())
+    assert result.last.read_bytes() == before
+
+
+def test_resuming_a_finished_run_ends_with_the_same_weights(finished):
+    result, _ = finished
+    before = load_file(result.last)
+    again = train(replace(result.recipe), resume=True, console=quiet())
+    after = load_file(again.last)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert (again.best_epoch, again.best_top1) == (result.best_epoch, result.best_top1)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (lambda recipe: replace(recipe, seed=1), "seed"),
+        (lambda recipe: replace(recipe, trainer=replace(recipe.trainer, epochs=3)), "trainer.epochs"),
+        (lambda recipe: replace(recipe, model=replace(recipe.model, options={"fraction": 0.5})), "model.options"),
+    ],
+)
+def test_a_run_is_not_resumed_with_other_numbers(finished, change, name):
+    result, _ = finished
+    with pytest.raises(ValueError, match=rf"{name} must be as the run began with"):
+        train(change(result.recipe), resume=True, console=quiet())
+
+
+def test_a_run_is_not_resumed_on_other_data(finished, tmp_path):
+    result, _ = finished
+    root = tmp_path / "other"
+    for video in sorted(Path(result.recipe.data.root).rglob("*.mp4"))[::2]:
+        target = root / video.relative_to(result.recipe.data.root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(video)
+    other = replace(result.recipe, data=replace(result.recipe.data, root=str(root)))
+    with pytest.raises(ValueError, match="must hold the videos that the run began with"):
+        train(other, resume=True, console=quiet())
+
+
+def test_there_is_nothing_to_resume_in_an_empty_folder(motion_root, tmp_path):
+    with pytest.raises(ValueError, match="out must hold a run to resume"):
+        train(small_recipe(motion_root, tmp_path), resume=True, console=quiet())
+
+
+def test_a_run_killed_in_its_first_epoch_begins_again(finished, tmp_path):
+    result, _ = finished
+    recipe = replace(result.recipe, out=str(tmp_path))
+    (tmp_path / "recipe.yaml").write_text(recipe_to_yaml(recipe))
+    assert stored_recipe(tmp_path) == recipe
+    console = quiet()
+    again = train(recipe, resume=True, console=console)
+    assert "no epoch was finished" in console.file.getvalue()
+    first, second = load_file(result.last), load_file(again.last)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_loss_that_is_lost_stops_the_run_and_names_the_videos(motion_root, tmp_path):
+    recipe = small_recipe(motion_root, tmp_path / "run", epochs=3)
+    recipe = replace(
+        recipe,
+        optimizer=OptimizerRecipe(name="sgd", learning_rate=1e38, warmup_epochs=0),
+        trainer=replace(recipe.trainer, clip_norm=None),
+    )
+    with pytest.raises(ValueError, match=r"loss must stay finite, got (nan|inf) in epoch 1 at train/.*mp4"):
+        train(recipe, console=quiet())
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_training_video_that_cannot_be_read_is_named_in_one_line(motion_root, tmp_path, workers):
+    root = tmp_path / "data"
+    for split in ("train", "val"):
+        for video in sorted((motion_root / split).rglob("*.mp4"))[::4]:
+            target = root / video.relative_to(motion_root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(video)
+    recipe = small_recipe(root, tmp_path / "run", workers=workers)
+    broken = sorted((root / "train").rglob("*.mp4"))[-1]
+    broken.unlink()
+    broken.write_bytes(b"no video")
+    with pytest.raises(VideoError) as caught:
+        train(recipe, console=quiet())
+    assert broken.name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_may_hold_nothing_out(motion_root, tmp_path):
+    recipe = small_recipe(motion_root / "train", tmp_path / "run", epochs=1)
+    recipe = replace(recipe, data=replace(recipe.data, val_fraction=0.0))
+    result = train(recipe, console=quiet())
+    assert (result.held_out, result.best_top1, result.training.num_clips) == (None, None, 24)
+    assert load_file(result.best).keys() == load_file(result.last).keys()
+
+
+def test_a_run_starts_from_weights_of_other_classes(finished, motion_root, tmp_path):
+    result, _ = finished
+    root = tmp_path / "data"
+    for name in ("approaching", "receding"):
+        (root / "train").mkdir(parents=True, exist_ok=True)
+        (root / "train" / name).symlink_to(motion_root / "train" / name)
+    recipe = small_recipe(root / "train", tmp_path / "run", epochs=1)
+    recipe = replace(recipe, model=replace(recipe.model, init=str(result.last)))
+    console = quiet()
+    other = train(recipe, console=console)
+    assert "initialized from" in console.file.getvalue()
+    assert load_model(other.last).head.out_features == 2
+
+
+def rows_without_time(path):
+    with path.open(newline="") as file:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+def wait_for(condition, *, process, seconds=90):
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, f"the run ended with {process.returncode} before it could be killed"
+        assert time.monotonic() < limit, "the run took too long"
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_a_run_killed_in_the_middle_of_an_epoch_ends_as_one_never_killed(motion_root, tmp_path):
+    recipe = small_recipe(motion_root, tmp_path / "whole" / "run", epochs=6, workers=2)
+    whole = train(recipe, console=quiet())
+    out = tmp_path / "killed" / "run"
+    config = tmp_path / "recipe.yaml"
+    config.write_text(recipe_to_yaml(replace(recipe, out=str(out))))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "kinema", "train", "--config", str(config)]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
+    metrics, checkpoint = out / "metrics.csv", out / "checkpoints" / "last.ckpt"
+    wait_for(lambda: checkpoint.exists() and len(rows_without_time(metrics)) >= 2, process=process)
+    with metrics.open(newline="") as file:
+        epoch_seconds = float(list(csv.DictReader(file))[-1]["seconds"])
+    time.sleep(0.4 * epoch_seconds)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    finished = rows_without_time(metrics)
+    assert 2 <= len(finished) < 6
+    assert not (out / "last.safetensors").exists()
+    assert main(["train", "--resume", "--out", str(out)]) == 0
+    assert rows_without_time(metrics)[: len(finished)] == finished
+    assert rows_without_time(metrics) == rows_without_time(whole.last.parent / "metrics.csv")
+    for name in ("last.safetensors", "best.safetensors"):
+        expected, resumed = load_file(whole.last.parent / name), load_file(out / name)
+        assert expected.keys() == resumed.keys()
+        assert all(torch.equal(expected[key], resumed[key]) for key in expected)
+
+
+def test_groups_that_cannot_be_divided_are_refused_rather_than_nothing_held_out(motion_root, tmp_path):
+    recipe = small_recipe(motion_root / "train", tmp_path / "run")
+    one_group = replace(recipe, data=replace(recipe.data, group_pattern="mp4"))
+    with pytest.raises(ValueError, match=r"data\.val_fraction must leave something to hold out, got 0\.2 of 24 videos"):
+        train(one_group, console=quiet())

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from kinema.layers.sth import STHConv
+from kinema.models.classifier import VideoClassifier, create_model
+from kinema.models.cost import cost
+
+
+def resnet50(**options) -> VideoClassifier:
+    with torch.device("meta"):
+        return create_model("resnet50", num_classes=174, **options)
+
+
+# ResNet-50, 8 frames of 224 x 224, 174 classes. The paper's tables 6 and 7 print 24.4 M (its row for 2D is borrowed),
+# 22.0 M and 23.2 M parameters; the integers are the arithmetic of its sections 3.2 and 3.3.
+@pytest.mark.parametrize(
+    ("options", "parameters", "macs"),
+    [
+        ({"temporal": "none"}, 23_864_558, 32_699_940_864),
+        ({"temporal": "tsm"}, 23_864_558, 32_699_940_864),
+        ({"temporal": "sth", "attention": False}, 21_978_350, 30_233_690_112),
+        ({"temporal": "sth"}, 23_235_822, 30_234_947_584),
+        ({"temporal": "sth", "attention": False, "fraction": 1 / 8}, 22_921_454, 31_466_815_488),
+        ({"temporal": "sth", "attention": False, "fraction": 1 / 2}, 20_092_142, 27_767_439_360),
+    ],
+)
+def test_cost_is_the_papers(options: dict[str, object], parameters: int, macs: int):
+    counted = cost(resnet50(**options), size=224)
+
+    assert (counted.parameters, counted.macs) == (parameters, macs)
+
+
+def test_cost_grows_with_frames():
+    # Table 2 prints 61 G for 16 frames: twice the convs and the head, and attention, which runs once a clip.
+    assert cost(resnet50(temporal="sth", num_frames=16), size=224).macs == 2 * 30_233_690_112 + 1_257_472
+
+
+def test_size_is_the_specs_unless_given():
+    model = create_model("test_resnet", num_classes=2)
+
+    assert cost(model) == cost(model, size=model.spec.crop)
+    assert cost(model, size=32).macs < cost(model).macs
+
+
+def test_the_model_is_left_as_it_was():
+    model = create_model("test_resnet", temporal="sth", num_classes=2).train()
+    model.backbone.layer1.eval()
+    modes = [module.training for module in model.modules()]
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+
+    cost(model)
+
+    assert [module.training for module in model.modules()] == modes
+    assert {module.way for module in model.modules() if isinstance(module, STHConv)} == {"masked"}
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_a_line_says_it():
+    text = str(cost(resnet50(temporal="sth"), size=224))
+
+    assert text == "23.24 M parameters, 30.23 G multiply-adds for 8 frames of 224 x 224"

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+
+from kinema.layers.contract import TemporalLayer
+from kinema.layers.sth import STHConv
+from kinema.layers.tsm import TemporalShift
+from kinema.models.temporalize import TEMPORAL_LAYERS, set_num_frames, temporalize
+from networks import randomize_
+
+BACKBONES = {
+    "torchvision resnet18": torchvision.models.resnet18,
+    "torchvision resnet50": torchvision.models.resnet50,
+    "timm resnet18": lambda: timm.create_model("resnet18"),
+    "timm resnet26 without classifier": lambda: timm.create_model("resnet26", num_classes=0),
+    "timm test_resnet": lambda: timm.create_model("test_resnet", num_classes=0),
+}
+LAYERS = [name for name, kind in TEMPORAL_LAYERS.items() if kind is not None]
+
+
+def skeleton(name: str = "resnet18") -> nn.Module:
+    """A network without numbers, made at once."""
+    with torch.device("meta"):
+        return getattr(torchvision.models, name)()
+
+
+def layers_of(backbone: nn.Module) -> dict[str, TemporalLayer]:
+    return {path: module for path, module in backbone.named_modules() if isinstance(module, TemporalLayer)}
+
+
+@pytest.mark.parametrize(
+    "backbone", [pytest.param(name, marks=pytest.mark.slow if "50" in name else []) for name in BACKBONES]
+)
+@pytest.mark.parametrize("name", [*LAYERS, "none"])
+def test_frames_meet_in_every_network_except_without_a_layer(name: str, backbone: str):
+    network = temporalize(BACKBONES[backbone](), name, num_frames=4)
+    randomize_(network).eval()
+    x = torch.randn(4, 3, 32, 32)
+
+    with torch.no_grad():
+        difference = (network(x)[[3, 2, 1, 0]] - network(x[[3, 2, 1, 0]])).abs().max()
+
+    assert (difference > 1e-2) == (name != "none")
+    assert difference < 1e-3 or name != "none"
+
+
+@pytest.mark.parametrize(
+    ("backbone", "name", "number"),
+    [
+        ("torchvision resnet18", "tsm", 8),
+        ("torchvision resnet18", "sth", 16),
+        ("torchvision resnet50", "tsm", 16),
+        ("torchvision resnet50", "sth", 16),
+        ("timm resnet26 without classifier", "sth", 8),
+        ("timm test_resnet", "sth", 7),
+        ("timm test_resnet", "none", 0),
+    ],
+)
+def test_every_site_gets_a_layer(backbone: str, name: str, number: int):
+    with torch.device("meta"):
+        network = BACKBONES[backbone]()
+
+    assert len(layers_of(temporalize(network, name, num_frames=4))) == number
+
+
+def test_weights_of_the_2d_network_carry_over():
+    backbone = torchvision.models.resnet50()
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+
+    temporalize(backbone, ["tsm", "sth"], num_frames=4)
+
+    assert torch.equal(backbone.layer1[0].conv1.net.weight, before["layer1.0.conv1.weight"])
+    assert torch.equal(backbone.layer4[2].conv3.weight, before["layer4.2.conv3.weight"])
+    for stage in (1, 2, 3, 4):
+        conv, weight = backbone.get_submodule(f"layer{stage}.0.conv2"), before[f"layer{stage}.0.conv2.weight"]
+        width = len(weight)
+        diagonal = torch.block_diag(*[torch.ones(width // 4, width // 4)] * 4).bool()
+        assert torch.equal(conv.spatial, weight[~diagonal])
+
+
+def test_the_backbone_itself_is_changed_and_returned():
+    backbone = skeleton()
+
+    assert temporalize(backbone, "sth", num_frames=4) is backbone
+
+
+def test_layers_of_a_list_are_applied_left_to_right():
+    backbone = temporalize(skeleton(), ["tsm", "sth"], num_frames=4)
+
+    assert isinstance(backbone.layer1[0].conv1, TemporalShift)
+    assert isinstance(backbone.layer1[0].conv1.net, STHConv)
+    assert isinstance(backbone.layer1[0].conv2, STHConv)
+
+
+def test_the_order_of_a_wrapping_and_a_replacing_layer_does_not_matter():
+    first = temporalize(skeleton(), ["tsm", "sth"], num_frames=4)
+    second = temporalize(skeleton(), ["sth", "tsm"], num_frames=4)
+
+    assert list(first.state_dict()) == list(second.state_dict())
+
+
+def test_options_reach_the_layers_that_know_them():
+    backbone = temporalize(skeleton(), ["tsm", "sth"], num_frames=4, causal=True, num_divisions=4, fraction=0.5)
+
+    shift = backbone.layer1[0].conv1
+    assert (shift.num_divisions, shift.causal) == (4, True)
+    assert (shift.net.fraction, shift.net.causal) == (0.5, True)
+
+
+@pytest.mark.parametrize(("name", "wrapped"), [("resnet50", 16), ("resnet101", 18)])
+def test_tsm_leaves_every_second_block_of_a_very_deep_network_alone(name: str, wrapped: int):
+    # 3, 4, 23 and 3 blocks: the first, third, ... of each make 2 + 2 + 12 + 2, as in the official code.
+    assert len(layers_of(temporalize(skeleton(name), "tsm", num_frames=8))) == wrapped
+
+
+def test_every_second_block_on_request():
+    backbone = temporalize(skeleton(), "sth", num_frames=4, every=2)
+
+    assert {path.split(".")[1] for path in layers_of(backbone)} == {"0"}
+
+
+def test_a_layer_can_stand_elsewhere_on_request():
+    backbone = temporalize(skeleton(), "tsm", num_frames=4, site="block")
+
+    assert isinstance(backbone.layer1[0], TemporalShift)
+
+
+def test_device_dtype_and_mode_are_the_backbones():
+    backbone = temporalize(torchvision.models.resnet18().double().eval(), "sth", num_frames=4)
+
+    assert {parameter.dtype for parameter in backbone.parameters()} == {torch.float64}
+    assert not any(module.training for module in backbone.modules())
+
+
+def test_num_frames_is_set_everywhere():
+    backbone = temporalize(skeleton(), ["tsm", "sth"], num_frames=4)
+
+    set_num_frames(backbone, 2)
+
+    assert {layer.num_frames for layer in layers_of(backbone).values()} == {2}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_causal_network_never_sees_the_future(name: str):
+    network = temporalize(timm.create_model("test_resnet", num_classes=5), name, num_frames=6, causal=True)
+    randomize_(network).eval()
+    x = torch.randn(6, 3, 32, 32)
+    changed = x.clone()
+    changed[3:] = torch.randn(3, 3, 32, 32)
+
+    with torch.no_grad():
+        before, after = network(x), network(changed)
+
+    torch.testing.assert_close(before[:3], after[:3])
+    assert (before[3:] - after[3:]).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("temporal", "options", "sentence"),
+    [
+        ("sht", {}, r"temporal must be one of none, tsm, sth, got 'sht'; the nearest name is 'sth'"),
+        ("sth", {"fracton": 0.5}, r"an option of sth must be one of attention, fraction, got 'fracton'"),
+        ("tsm", {"fraction": 0.5}, r"an option of tsm must be one of num_divisions, got 'fraction'"),
+        ("none", {"fraction": 0.5}, r"an option of none must be one of none at all, got 'fraction'"),
+        (["sth", "sth"], {}, r"temporal must name each layer once, got 'sth' more than once"),
+        ("sth", {"site": "spatial_bn"}, r"site must be a single module for these layers"),
+        ("sth", {"site": "exit"}, r"conv must be an nn.Conv2d, got BatchNorm2d"),
+        ("sth", {"every": 0}, r"every must be at least 1, got 0"),
+    ],
+)
+def test_what_cannot_be_is_refused(temporal: str | list[str], options: dict[str, object], sentence: str):
+    with pytest.raises(ValueError, match=sentence):
+        temporalize(skeleton(), temporal, num_frames=4, **options)
+
+
+def test_a_network_with_temporal_layers_is_refused():
+    backbone = temporalize(skeleton(), "tsm", num_frames=4)
+
+    with pytest.raises(ValueError, match=r"must be a 2D network, got one with TemporalShift at layer1\.0\.conv1; name"):
+        temporalize(backbone, "sth", num_frames=4)
+
+
+def test_a_network_without_known_blocks_is_refused():
+    with pytest.raises(ValueError, match="backbone must have blocks of a known kind, got a VGG"):
+        temporalize(skeleton("vgg11"), "sth", num_frames=4)
+
+
+def test_without_a_layer_any_network_will_do():
+    backbone = nn.Conv2d(3, 8, 3)
+
+    assert temporalize(backbone, "none", num_frames=4) is backbone

@@ -1,0 +1,93 @@
+"""The benchmark scripts measure what they say, and the tables in the pages are those of the results."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+MEMORY = {"peak_bytes": 100, "ratio": 1.25}
+STEP = {"min_ms": 9.0, "median_ms": 10.4, "ratio_of_min": 1.1, "median_ratio": 1.5, "memory": MEMORY}
+NUMBERS = {"parameters": 2_000_000, "macs": 3_000_000_000, "train_step": STEP, "forward": STEP}
+RESULT = {
+    "kind": "train_step",
+    "machine": {"cpu": "a processor", "cores": 2, "gpu": None, "system": "Linux"},
+    "versions": {"python": "3.11", "torch": "2.11"},
+    "commit": "0123456789abcdef",
+    "settings": {
+        "backbone": "resnet18",
+        "networks": ["none", "sth"],
+        "num_frames": 8,
+        "size": 112,
+        "batch_size": 4,
+        "repeats": 3,
+    },
+    "networks": {"none": NUMBERS, "sth": NUMBERS},
+}
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+
+def test_every_network_is_measured_and_the_first_is_the_reference(scripts):
+    settings = import_module("step_settings").StepSettings(
+        backbone="test_resnet",
+        networks=("none", "sth"),
+        size=32,
+        num_frames=2,
+        batch_size=1,
+        num_classes=3,
+        repeats=3,
+        threads=1,
+        device="cpu",
+    )
+    assert type(settings).from_json(settings.to_json()) == settings
+    measured = import_module("step_worker").measure_time(settings)
+    assert list(measured) == ["none", "sth"]
+    for numbers in measured.values():
+        assert numbers["macs"] > 0
+        for step in ("train_step", "forward"):
+            assert 0 < numbers[step]["min_ms"] <= numbers[step]["median_ms"]
+    assert measured["none"]["forward"]["median_ratio"] == measured["none"]["train_step"]["ratio_of_min"] == 1
+
+
+def test_a_ratio_is_taken_round_by_round(scripts):
+    result = import_module("step_worker").with_ratio([2.0, 9.0, 4.0], [1.0, 3.0, 4.0])
+    assert result == {"min_ms": 2000.0, "median_ms": 4000.0, "ratio_of_min": 2.0, "median_ratio": 2.0}
+
+
+def test_a_result_says_where_it_was_measured(scripts, tmp_path, monkeypatch):
+    record = import_module("record")
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+    path = record.write_result("name", kind="import_time", settings={}, gpu=None, commands={})
+    result = json.loads(path.read_text(encoding="utf-8"))
+    assert path.name == "name.json"
+    assert result["machine"]["cores"] >= 1
+    assert result["versions"].keys() >= {"kinema", "torch"}
+
+
+def test_a_page_gets_the_tables_of_its_kinds(scripts):
+    fill = import_module("table").fill
+    page = (
+        "before\n<!-- table:train_step -->\nold\n<!-- /table -->\n<!-- table:import_time -->\n<!-- /table -->\nafter\n"
+    )
+    filled = fill(page, [RESULT])
+    assert "old" not in filled
+    assert "| `sth` | 2.00 | 3.00 | x 1.50 | x 1.50 | x 1.25 | x 1.25 |  |" in filled
+    assert "a processor, 2 cores; Python 3.11, torch 2.11; commit 0123456789ab" in filled
+    assert "Not measured yet: `python benchmarks/import_time.py`." in filled
+    assert fill(filled, [RESULT]) == filled
+    assert filled.startswith("before\n")
+    assert filled.endswith("after\n")
+
+
+def test_the_tables_in_the_pages_are_those_of_the_results():
+    run = subprocess.run([sys.executable, str(FOLDER / "table.py"), "--check"], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr

@@ -1,0 +1,263 @@
+"""The command line: its help, its exit statuses, and what it imports."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from kinema.cli import COMMANDS, main, make_parser
+from kinema.data.motion import MotionConfig
+from kinema.demo.config import DemoConfig
+from kinema.engine.recipe import EvaluationRecipe, Recipe
+from kinema.engine.recipe_files import field_paths
+from kinema.models.classifier import create_model
+from kinema.models.weights import save_model
+from kinema.spec import ClipSpec
+
+CLASS_NAMES = ("falling", "rising", "standing")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    spec = ClipSpec(num_frames=4, resize=32, crop=32, class_names=CLASS_NAMES)
+    model = create_model("test_resnet", temporal="tsm", num_frames=4, num_classes=3, spec=spec)
+    nn.init.zeros_(model.head.weight)
+    model.head.bias.data = model.head.bias.new_tensor([1.0, 0.0, -1.0])
+    path = tmp_path_factory.mktemp("weights") / "model.safetensors"
+    save_model(path, model)
+    return path
+
+
+def errors_of(capsys):
+    return capsys.readouterr().err.strip().splitlines()
+
+
+def test_help_lists_every_command_in_one_line_each(capsys):
+    assert main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    for name, command in COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(command.summary)}$", printed, flags=re.MULTILINE)
+
+
+def test_without_a_command_the_help_goes_to_stderr(capsys):
+    assert main([]) == 2
+    captured = capsys.readouterr()
+    assert "usage: kinema COMMAND" in captured.err
+    assert captured.out == ""
+
+
+def test_version_is_printed(capsys):
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"kinema \d+\.\d+\S*\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("name", "tree"),
+    [
+        ("train", Recipe),
+        ("evaluate", EvaluationRecipe),
+        ("predict", None),
+        ("demo", DemoConfig),
+        ("data motion", MotionConfig),
+    ],
+)
+def test_the_help_of_a_command_has_a_line_for_every_option(name, tree, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([*name.split(), "--help"])
+    assert caught.value.code == 0
+    printed = capsys.readouterr().out
+    assert f"usage: kinema {name}" in printed
+    groups = {path.rpartition(".")[0] for path in field_paths(tree)} if tree else set()
+    for path in field_paths(tree) if tree else []:
+        if path not in groups:
+            described = re.search(rf"^  --{re.escape(path)}\b[^\n]*\n? {{2,}}\S", printed, flags=re.MULTILINE)
+            assert described, f"--{path} has no help"
+    assert "Path to a configuration file" not in printed
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_has_a_help_text(name):
+    actions = [action for action in make_parser(name)._actions if action.option_strings or action.dest]
+    assert len(actions) > 1
+    assert not [action.dest for action in actions if not action.help]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["train", "--help"], ["nonsense"]])
+def test_help_imports_nothing_heavy(arguments):
+    code = (
+        "import sys\n"
+        "from kinema.cli import main\n"
+        "try:\n"
+        f"    main({arguments!r})\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        "heavy = {'torch', 'timm', 'lightning', 'matplotlib', 'torchvision', 'av', 'torchmetrics'}\n"
+        "print('HEAVY', sorted(heavy & sys.modules.keys()))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "HEAVY []" in run.stdout
+
+
+def test_the_package_runs_as_a_module():
+    run = subprocess.run([sys.executable, "-m", "kinema", "--version"], capture_output=True, text=True, check=True)
+    assert run.stdout.startswith("kinema ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["trian"], "did you mean train?"),
+        (["data", "moton"], "did you mean data motion?"),
+        (["train", "--modl.backbone", "x"], "got --modl.backbone; did you mean --model.backbone?"),
+        (["train", "--trainer.batchsize=3"], "got --trainer.batchsize; did you mean --trainer.batch_size?"),
+        (["train", "--data.root", "x", "--seed", "1.5"], "seed must be int, got 1.5"),
+        (["train", "--optimizer.name", "adam"], "optimizer.name must be 'adamw' or 'sgd', got adam"),
+        (["train", "--model.pretrained", "maybe"], "model.pretrained must be bool or 'auto', got maybe"),
+        (["train", "--trainer.batch_size", "0"], "trainer.batch_size must be at least 1, got 0"),
+        (["train"], "data.root must name the folder of the videos"),
+        (["train", "--resume", "--overwrite"], "overwrite must not be given with resume"),
+        (["train", "--resume", "--out", "no-such-run"], "out must hold a run to resume, got no-such-run"),
+        (["predict"], "required: weights, files"),
+        (["predict", "w", "f", "--topp", "3"], "did you mean --top?"),
+        (["evaluate", "w"], "data.root must name the folder of the videos"),
+        (["data", "motion", "--out", "x", "--num_train", "9"], "num_train must be a positive multiple of 8, got 9"),
+        (["demo", "--sed", "1"], "did you mean --seed?"),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_status_2(arguments, sentence, capsys):
+    assert main(arguments) == 2
+    lines = errors_of(capsys)
+    assert len(lines) == 1
+    assert lines[0].startswith("kinema: ")
+    assert sentence in lines[0]
+
+
+def test_an_unknown_key_in_a_recipe_is_refused_with_the_nearest_one(tmp_path, capsys):
+    config = tmp_path / "mine.yaml"
+    config.write_text("trainer:\n  batchsize: 3\n")
+    assert main(["train", "--config", str(config)]) == 2
+    (line,) = errors_of(capsys)
+    assert "mine.yaml" in line
+    assert "got trainer.batchsize; did you mean trainer.batch_size?" in line
+
+
+def test_flags_override_the_recipe_wherever_they_stand(tmp_path):
+    config = tmp_path / "mine.yaml"
+    config.write_text("seed: 4\ntrainer: {batch_size: 3, epochs: 5}\nmodel: {options: {fraction: 0.5}}\n")
+    parse = make_parser("train").parse
+    for arguments in (["--config", str(config), "--trainer.batch_size", "6"], [f"--config={config}"]):
+        values = parse(arguments)
+        assert (values["seed"], values["trainer"]["epochs"]) == (4, 5)
+        assert values["trainer"]["batch_size"] == (6 if len(arguments) > 1 else 3)
+        assert values["model"]["options"] == {"fraction": 0.5}
+
+
+def test_options_of_a_layer_may_be_given_one_by_one():
+    values = make_parser("train").parse(["--model.temporal", "[tsm, sth]", "--model.options.fraction", "0.5"])
+    assert values["model"]["temporal"] == ["tsm", "sth"]
+    assert values["model"]["options"] == {"fraction": 0.5}
+
+
+def test_missing_files_are_named_with_status_1(tmp_path, capsys):
+    assert main(["train", "--config", str(tmp_path / "none.yaml")]) == 1
+    assert "none.yaml: no such file" in errors_of(capsys)[0]
+    assert main(["predict", str(tmp_path / "none.safetensors"), "x.mp4"]) == 1
+    assert "none.safetensors" in errors_of(capsys)[0]
+
+
+def test_a_fault_of_the_program_shows_its_traceback(monkeypatch):
+    monkeypatch.setattr("kinema.cli.make_parser", lambda name: {}[name])
+    with pytest.raises(KeyError):
+        main(["train"])
+
+
+def test_a_traceback_can_be_asked_for(monkeypatch):
+    monkeypatch.setenv("KINEMA_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="trian"):
+        main(["trian"])
+
+
+def test_predict_prints_the_most_probable_classes(weights, counting_video, capsys):
+    assert main(["predict", str(weights), str(counting_video), "--top", "2"]) == 0
+    assert capsys.readouterr().out == f"{counting_video}\n   66.5%  falling\n   24.5%  rising\n"
+
+
+def test_predict_goes_on_past_a_broken_file_and_says_so(weights, counting_video, tmp_path, capsys):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    assert main(["predict", str(weights), str(broken), str(counting_video), "missing.mp4"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[0] == str(counting_video)
+    lines = captured.err.strip().splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("kinema: ") for line in lines)
+    assert "broken.mp4" in lines[0]
+    assert "missing.mp4" in lines[1]
+
+
+def test_predict_writes_one_line_of_json_for_each_file(weights, counting_video, tmp_path, capsys):
+    assert main(["predict", str(weights), str(counting_video), "missing.mp4", "--json"]) == 1
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["file"] == str(counting_video)
+    assert [entry["class_name"] for entry in first["top"]] == list(CLASS_NAMES)
+    assert second["file"] == "missing.mp4"
+    assert "error" in second
+
+
+@pytest.fixture
+def dataset(tmp_path, counting_video):
+    """Two classes of one video each, and no split."""
+    for name in CLASS_NAMES[:2]:
+        folder = tmp_path / "data" / name
+        folder.mkdir(parents=True)
+        for index in range(2):
+            (folder / f"{index}.mp4").symlink_to(counting_video)
+    return tmp_path / "data"
+
+
+def test_evaluate_prints_its_scores_under_the_name_of_the_protocol(weights, dataset, tmp_path, capsys):
+    file = tmp_path / "scores.json"
+    arguments = ["evaluate", str(weights), "--data.root", str(dataset), "--data.num_workers", "0", "--json", str(file)]
+    assert main([*arguments, "--views.num_clips", "2", "--views.num_crops", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert "all 4 videos" in printed
+    assert "2 clips" in printed
+    assert "3 crops" in printed
+    assert re.search(r"top-1 .*50\.0% \(95 % interval 15\.0% to 85\.0%\)", printed)
+    assert re.search(r"mean class accuracy .*50\.0%", printed)
+    scores = json.loads(file.read_text(encoding="utf-8"))
+    assert (scores["top1"], scores["num_clips"]) == (0.5, 4)
+
+
+def test_evaluate_counts_a_broken_file_as_wrong_and_names_it(weights, dataset, capsys):
+    broken = dataset / "falling" / "broken.mp4"
+    broken.write_bytes(b"no video")
+    assert main(["evaluate", str(weights), "--data.root", str(dataset), "--data.num_workers", "0"]) == 1
+    captured = capsys.readouterr()
+    assert re.search(r"top-1 .*40\.0%", captured.out)
+    (line,) = captured.err.strip().splitlines()
+    assert "falling/broken.mp4 counts as wrong" in line
+
+
+def test_evaluate_refuses_classes_that_the_weights_do_not_know(weights, dataset, capsys):
+    (dataset / "falling").rename(dataset / "fallin")
+    assert main(["evaluate", str(weights), "--data.root", str(dataset)]) == 2
+    assert "got fallin; did you mean 'falling'?" in errors_of(capsys)[0]
+
+
+def test_evaluate_asks_for_a_split_that_is_there(weights, dataset, capsys):
+    assert main(["evaluate", str(weights), "--data.root", str(dataset), "--split", "test"]) == 2
+    assert "split must be a part of the data that has videos, got test" in errors_of(capsys)[0]
+
+
+def test_data_motion_makes_the_dataset(tmp_path, capsys):
+    out = tmp_path / "motion"
+    assert main(["data", "motion", "--out", str(out), "--num_train", "8", "--num_val", "8", "--frame_size", "32"]) == 0
+    assert len(list(Path(out).rglob("*.mp4"))) == 16
+    assert "8 training and 8 validation clips" in capsys.readouterr().out
