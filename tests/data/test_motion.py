@@ -315,6 +315,16 @@ def test_another_seed_is_another_split_of_the_footage(tmp_path):
         assert sorted(item.name for item in train + val) == sorted(FOOTAGE)
 
 
+def test_named_alternatives_group_footage_as_they_group_any_data(tmp_path):
+    write_footage(tmp_path, FOOTAGE)
+    footage = find_footage(tmp_path)
+    names = [item.name for item in footage]
+    pattern = "|".join(f"(?P<side{n}>{'|'.join(names[n::2])})" for n in range(2))
+    train, val = split_footage(footage, group_pattern=pattern, seed=0)
+    sides = [[item.name for item in side] for side in (train, val)]
+    assert sorted(sides) == sorted([names[::2], names[1::2]])
+
+
 def test_footage_moves_the_way_its_class_is_named_and_pairs_are_reversals(from_footage):
     for name in CLASS_NAMES:
         for path in sorted((from_footage / "train" / name).iterdir())[:4]:
@@ -333,7 +343,7 @@ def test_each_training_video_serves_all_classes_alike(from_footage):
 
 def test_footage_of_one_group_stays_on_one_side(tmp_path):
     write_footage(tmp_path / "footage", {f"scene{n % 4}_take{n // 4}.mp4": n / 8 for n in range(8)})
-    config = footage_config(tmp_path / "footage", footage_group_pattern=r"scene\d", num_train=8)
+    config = footage_config(tmp_path / "footage", group_pattern=r"scene\d", num_train=8)
     make_motion_dataset(tmp_path / "out", config, quiet=True)
     description = json.loads((tmp_path / "out" / "motion.json").read_text())
     scenes = [{name[:6] for name in description[f"{split}_footage"]} for split in ("train", "val")]
@@ -380,7 +390,7 @@ def test_footage_without_anything_readable_is_refused(tmp_path):
 def test_copies_of_one_video_do_not_make_two_sides(tmp_path):
     write_footage(tmp_path / "footage", {"a.mp4": 0.1})
     shutil.copy(tmp_path / "footage" / "a.mp4", tmp_path / "footage" / "b.mp4")
-    with pytest.raises(ValueError, match="at least two videos of different groups, got 1"):
+    with pytest.raises(ValueError, match="videos of at least two groups, got 1 of one"):
         make_motion_dataset(tmp_path / "out", footage_config(tmp_path / "footage"), quiet=True)
 
 
@@ -439,7 +449,7 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path, monkeypatch):
         ({"noise": 2.0}, "noise must lie between 0 and 0.5, got 2.0"),
         ({"fps": 0}, "fps must lie between 1 and 240, got 0"),
         ({"seed": -1}, "seed must not be negative, got -1"),
-        ({"footage": "videos", "footage_group_pattern": "("}, "footage_group_pattern must be a regular expression"),
+        ({"footage": "videos", "group_pattern": "("}, "group_pattern must be a regular expression"),
     ],
 )
 def test_a_configuration_out_of_range_is_refused_with_a_sentence(options, message):

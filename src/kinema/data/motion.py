@@ -88,8 +88,9 @@ class MotionConfig:
     """Factor on how far things move, grow or turn in a clip."""
     footage: str | None = None
     """Folder of videos over which a window moves, instead of drawn clips; validation uses videos of its own."""
-    footage_group_pattern: str | None = None
-    """Regular expression: videos whose names match with the same text stay on one side of the split."""
+    group_pattern: str | None = None
+    """Regular expression for `footage`: videos for whose names its group (or the whole match) is the same stay on one
+    side of the split. Alternatives with names, `(?P<hall>...)|(?P<yard>...)`, are one group each."""
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
@@ -124,10 +125,10 @@ class MotionConfig:
         if self.seed < 0:
             raise ValueError(f"seed must not be negative, got {self.seed}; any other whole number will do")
         try:
-            re.compile(self.footage_group_pattern or "")
+            re.compile(self.group_pattern or "")
         except re.error as error:
             raise ValueError(
-                f"footage_group_pattern must be a regular expression, got {self.footage_group_pattern!r} ({error}); "
+                f"group_pattern must be a regular expression, got {self.group_pattern!r} ({error}); "
                 "put a backslash before a character that stands for itself"
             ) from error
 
@@ -217,9 +218,7 @@ def _write(
             fps=config.fps,
             max_length=config.max_length,
         )
-        sides["train"], sides["val"] = split_footage(
-            readable, group_pattern=config.footage_group_pattern, seed=config.seed
-        )
+        sides["train"], sides["val"] = split_footage(readable, group_pattern=config.group_pattern, seed=config.seed)
 
     def write(scene: _Scene) -> None:
         frames = _draw(scene, config, sides[scene.split], store)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from kinema.data.annotations.sample import Sample
 from kinema.data.motion_scenes import Trajectory, add_noise, draw_trajectory
+from kinema.data.split import split_samples
 from kinema.data.video import Video, VideoError, is_video, open_video
 
 STORED_FRAMES = 64
@@ -103,32 +104,25 @@ def load_stored(store: Path, footage: Footage) -> np.ndarray:
 def split_footage(
     footage: Sequence[Footage], *, group_pattern: str | None, seed: int
 ) -> tuple[list[Footage], list[Footage]]:
-    """Splits videos into three quarters for training and one for validation; a group stays on one side.
+    """Splits videos into three quarters for training and one for validation, by the rules of `split_samples`.
 
     Args:
-        footage: The videos, sorted by name.
-        group_pattern: Regular expression; videos whose names match it with the same text are one group (where it has
-            groups in brackets: with the same texts in them). A video that does not match is a group of its own.
+        footage: The videos.
+        group_pattern: Regular expression that names the group of a video, which stays on one side.
         seed: Another seed is another split.
 
     Raises:
-        ValueError: If there are fewer than two groups.
+        ValueError: If there are fewer than two groups, or the pattern is no regular expression or is found in no name.
     """
-    groups: dict[object, list[Footage]] = {}
-    for item in footage:
-        match = re.search(group_pattern, item.name) if group_pattern is not None else None
-        groups.setdefault((match.groups() or match.group()) if match else item, []).append(item)
-    if len(groups) < 2:
+    videos = {item.name: item for item in footage}
+    samples = [Sample(path=Path(name), class_name="footage", name=name) for name in videos]
+    train, val = split_samples(samples, val_fraction=VAL_SHARE, seed=seed, group_pattern=group_pattern)
+    if not val:
         raise ValueError(
-            f"footage must hold at least two videos of different groups, got {len(groups)}; "
-            "training and validation never share footage: add videos, or change footage_group_pattern"
+            f"footage must hold videos of at least two groups, got {len(footage)} of one; training and validation "
+            "never share footage: add videos, or change group_pattern"
         )
-    order = np.random.default_rng([seed, len(groups)]).permutation(len(groups))
-    num_val = max(1, round(VAL_SHARE * len(groups)))
-    members = list(groups.values())
-    val = [item for group in order[:num_val] for item in members[group]]
-    train = [item for group in order[num_val:] for item in members[group]]
-    return train, val
+    return [videos[sample.name] for sample in train], [videos[sample.name] for sample in val]
 
 
 def draw_footage_scene(
