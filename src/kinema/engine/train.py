@@ -127,7 +127,12 @@ def _make_model(recipe: Recipe, data: TrainingData, *, fresh: bool, console: Con
             raise
         model = _create(recipe, data, pretrained=False)
         choice = False
-        console.print(f"[bold yellow]RANDOM WEIGHTS: no ImageNet weights ({error})[/]", soft_wrap=True, highlight=False)
+        name, reason = recipe.model.backbone, error.__cause__ or error
+        _warn(
+            console,
+            f"RANDOM WEIGHTS: the ImageNet weights of {name} cannot be had ({reason})",
+            "  training takes longer and needs more data: connect to the network, or start from --model.init FILE",
+        )
     if recipe.model.init and fresh:
         for line in initialize_from(model, recipe.model.init):
             _say(console, line)
@@ -274,6 +279,12 @@ def _metadata(recipe: Recipe, data: TrainingData, *, epoch: int) -> dict[str, st
 def _say(console: Console, text: str) -> None:
     """Prints lines as they are."""
     console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+
+def _warn(console: Console, *lines: str) -> None:
+    """Prints lines that must not be missed, as they are."""
+    for line in lines:
+        console.print(line, style="bold yellow", soft_wrap=True, highlight=False, markup=False)
 
 
 def _shorten(names: Sequence[str], limit: int = 8) -> str:
