@@ -56,5 +56,5 @@ def test_a_recipe_builds_a_network_that_takes_its_clips(path):
 @pytest.mark.parametrize("temporal", ["none", "tsm", "sth"])
 def test_the_recipes_of_the_built_in_motions_are_those_of_the_demo(temporal):
     recipe = read(FOLDER / "motion" / f"test_resnet_{temporal}_8f.yaml")
-    demo = DemoConfig().recipe(temporal, precision="32-true")
+    demo = DemoConfig().recipe(temporal)
     assert replace(recipe, out=demo.out, data=replace(recipe.data, root=demo.data.root)) == demo

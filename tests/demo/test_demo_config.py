@@ -22,7 +22,7 @@ def test_the_command_says_what_differs_from_the_defaults():
 
 
 def test_recipes_differ_in_the_temporal_layer_and_the_folder_alone():
-    recipes = [DemoConfig(out="demo").recipe(temporal, precision="32-true") for temporal in NETWORKS]
+    recipes = [DemoConfig(out="demo").recipe(temporal) for temporal in NETWORKS]
     first, *others = recipes
     assert [recipe.out for recipe in recipes] == ["demo/none", "demo/tsm", "demo/sth"]
     for recipe in others:
@@ -36,7 +36,7 @@ def test_recipes_differ_in_the_temporal_layer_and_the_folder_alone():
 def test_the_seed_reaches_dataset_and_training():
     config = DemoConfig(seed=7)
     assert config.motion().seed == 7
-    assert config.recipe("sth", precision="32-true").seed == 7
+    assert config.recipe("sth").seed == 7
 
 
 def test_too_few_frames_to_shuffle_are_refused():

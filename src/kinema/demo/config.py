@@ -76,12 +76,11 @@ class DemoConfig:
         """Returns what the dataset is made of."""
         return MotionConfig(num_train=self.num_train, num_val=self.num_val, frame_size=self.frame_size, seed=self.seed)
 
-    def recipe(self, temporal: str, *, precision: Precision) -> Recipe:
+    def recipe(self, temporal: str) -> Recipe:
         """Returns the recipe of one network.
 
         Args:
             temporal: Its temporal layer; all else is equal.
-            precision: What `auto` has come to mean.
         """
         return Recipe(
             seed=self.seed,
@@ -91,5 +90,5 @@ class DemoConfig:
             augment=AugmentRecipe(min_scale=1, min_aspect=1, max_aspect=1, mirror=0),
             model=ModelRecipe(backbone=self.backbone, temporal=temporal, pretrained=False),
             optimizer=OptimizerRecipe(name="adamw", learning_rate=self.learning_rate),
-            trainer=TrainerRecipe(epochs=self.epochs, batch_size=self.batch_size, precision=precision),
+            trainer=TrainerRecipe(epochs=self.epochs, batch_size=self.batch_size, precision=self.precision),
         )

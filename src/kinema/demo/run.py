@@ -21,7 +21,8 @@ from kinema.demo.config import NETWORKS, DemoConfig
 from kinema.demo.story import Environment, results_json, write_story
 from kinema.engine.evaluate import Evaluation, evaluate
 from kinema.engine.fingerprint import fingerprint
-from kinema.engine.recipe import Precision, Recipe
+from kinema.engine.precision import choose_precision
+from kinema.engine.recipe import Recipe
 from kinema.engine.result import TrainingResult
 from kinema.engine.run_folder import METRICS
 from kinema.engine.train import train
@@ -71,8 +72,7 @@ def run_demo(config: DemoConfig, *, console: Console | None = None) -> DemoResul
     console = console or Console()
     started = time.perf_counter()
     out = Path(config.out)
-    precision = pick_precision() if config.precision == "auto" else config.precision
-    recipes = {name: config.recipe(name, precision=precision) for name in NETWORKS}
+    recipes = {name: config.recipe(name) for name in NETWORKS}
     make_motion_dataset(out / "data", config.motion(), quiet=not console.is_terminal)
     samples = read_samples(out / "data")
     held_out = [sample for sample in samples if sample.split == "val"]
@@ -86,7 +86,7 @@ def run_demo(config: DemoConfig, *, console: Console | None = None) -> DemoResul
     seconds = time.perf_counter() - started
     environment = Environment(
         machine=f"{_processor()}, {torch.get_num_threads()} threads, {platform.system()}",
-        precision=precision,
+        precision=choose_precision(recipes["sth"].trainer),
         versions=fingerprint(samples, seed=config.seed),
         seconds=seconds,
     )
@@ -95,12 +95,6 @@ def run_demo(config: DemoConfig, *, console: Console | None = None) -> DemoResul
     results.write_text(results_json(config=config, runs=runs, environment=environment), encoding="utf-8")
     _say_goodbye(config, runs, held_out, report=report, seconds=seconds, console=console)
     return DemoResult(report=report, results=results, runs=runs)
-
-
-def pick_precision() -> Precision:
-    """Returns bfloat16 where the processor computes in it (emulated, it is slower than 32 bits), else 32 bits."""
-    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return "bf16-mixed" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "32-true"
 
 
 def share_of_partners(evaluation: Evaluation) -> float:

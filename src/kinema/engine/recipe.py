@@ -185,8 +185,9 @@ class TrainerRecipe:
     """Batches whose gradients are added up before the weights move."""
     clip_norm: float | None = 5.0
     """Largest norm of the gradient; null: no limit."""
-    precision: Precision = "32-true"
-    """Arithmetic of training; evaluation always runs in the weights' own precision."""
+    precision: Precision | Literal["auto"] = "auto"
+    """Arithmetic of training; `auto`: bfloat16 where the device computes in it, else 32 bits. Evaluation always runs in
+    the weights' own precision."""
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Device: `auto` takes a GPU where there is one."""
 

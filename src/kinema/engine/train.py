@@ -22,6 +22,7 @@ from kinema.data.views import grid_views, protocol_name
 from kinema.engine import run_folder
 from kinema.engine.checkpoints import AtomicCheckpointIO, EpochCheckpoints, EpochLog, RandomStates
 from kinema.engine.evaluate import Evaluation, evaluate
+from kinema.engine.precision import choose_precision
 from kinema.engine.quiet import plain_errors, quiet_lightning
 from kinema.engine.recipe import Recipe, TrainerRecipe
 from kinema.engine.recipe_files import recipe_to_json, recipe_to_yaml
@@ -110,7 +111,7 @@ def _fill_in(recipe: Recipe, *, num_train: int, console: Console) -> Recipe:
         out=str(Path(recipe.out).resolve()),
         data=data,
         model=replace(recipe.model, init=absolute(recipe.model.init)),
-        trainer=replace(trainer, epochs=epochs),
+        trainer=replace(trainer, epochs=epochs, precision=choose_precision(trainer)),
     )
 
 
@@ -173,6 +174,7 @@ def _describe(recipe: Recipe, data: TrainingData, model: VideoClassifier, *, con
     _say(console, data.mirrors.describe())
     temporal = "+".join(model.config.temporal)
     _say(console, f"model: {temporal} on {recipe.model.backbone}: {cost(model)}")
+    _say(console, f"precision: {recipe.trainer.precision}")
     _say(console, f"out: {recipe.out}")
 
 
@@ -209,7 +211,7 @@ def _fit(
             default_root_dir=out,
             accelerator=trainer_recipe.accelerator,
             devices=1,
-            precision=trainer_recipe.precision,
+            precision=choose_precision(trainer_recipe),
             max_epochs=epochs,
             accumulate_grad_batches=trainer_recipe.accumulate,
             gradient_clip_val=trainer_recipe.clip_norm,

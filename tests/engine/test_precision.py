@@ -1,0 +1,35 @@
+"""Which arithmetic `auto` means."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from kinema.engine.precision import choose_precision
+from kinema.engine.recipe import TrainerRecipe
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "precision"),
+    [
+        ({"avx2": True}, "32-true"),
+        ({"avx512_bf16": True}, "bf16-mixed"),
+        ({"amx_bf16": True, "avx512_bf16": False}, "bf16-mixed"),
+    ],
+)
+def test_a_processor_trains_in_bfloat16_only_where_it_computes_in_it(monkeypatch, capabilities, precision):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+
+    assert choose_precision(TrainerRecipe(accelerator="cpu")) == precision
+
+
+@pytest.mark.parametrize(("native", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_a_gpu_trains_in_bfloat16_only_where_it_does_not_emulate_it(monkeypatch, native, precision):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
+
+    assert choose_precision(TrainerRecipe(accelerator="auto")) == precision
+
+
+def test_a_recipe_that_names_its_precision_gets_it():
+    assert choose_precision(TrainerRecipe(precision="16-mixed")) == "16-mixed"
