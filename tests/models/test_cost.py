@@ -24,6 +24,8 @@ def resnet50(**options) -> VideoClassifier:
         ({"temporal": "sth"}, 23_235_822, 30_234_947_584),
         ({"temporal": "sth", "fusion": "sum", "fraction": 1 / 8}, 22_921_454, 31_466_815_488),
         ({"temporal": "sth", "fusion": "sum", "fraction": 1 / 2}, 20_092_142, 27_767_439_360),
+        ({"temporal": "sth", "fusion": "sum", "arrangement": "merge"}, 21_978_350, 30_233_690_112),
+        ({"temporal": "sth", "dilation": "alternating"}, 23_235_822, 30_234_947_584),
     ],
 )
 def test_cost_is_the_papers(options: dict[str, object], parameters: int, macs: int):
