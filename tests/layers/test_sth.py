@@ -160,6 +160,27 @@ def test_equals_the_definition_with_every_option(options: dict[str, object], num
     torch.testing.assert_close(layer(x), defined(layer, x, conv))
 
 
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", ["ordinary", "strided", "unpadded", "dilated", "5 x 3"])
+def test_both_kinds_of_kernels_can_be_dilated(kind: str, way: str):
+    conv = nn.Conv2d(**CONVS[kind])
+    layer = make_layer(conv, way=way, num_frames=3, dilation=2, dilates="both")
+    wide = nn.Conv2d(
+        **{
+            **CONVS[kind],
+            "dilation": 2 * conv.dilation[0],
+            "padding": tuple(
+                own + conv.dilation[0] * (size - 1) // 2
+                for own, size in zip(conv.padding, conv.kernel_size, strict=True)
+            ),
+        }
+    )
+    x = torch.randn(3, conv.in_channels, 7, 6, dtype=torch.float64)
+
+    torch.testing.assert_close(layer(x), defined(layer, x, wide))
+    assert layer(x).shape == conv(x).shape
+
+
 @pytest.mark.parametrize("way", ["masked", "plain"])
 @pytest.mark.parametrize("kind", ["grouped", "depthwise", "depthwise, doubled, strided"])
 def test_conv_groups_can_be_merged_too(kind: str, way: str):
@@ -408,6 +429,7 @@ def test_coefficients_of_a_sigmoid_stand_alone():
         ({"temporal_size": 1}, "temporal_size must be odd and at least 3, got 1"),
         ({"dilation": 0}, "dilation must be an integer of at least 1, got 0"),
         ({"dilation": "alternating"}, "dilation must be an integer of at least 1, got 'alternating'; temporalize"),
+        ({"dilates": "space"}, "dilates must be temporal or both, got 'space'"),
         ({"way": "fast"}, "way must be one of auto, fused, masked, plain, got 'fast'"),
         ({"reduction": 0}, "reduction must be at least 1, got 0"),
         ({"squeeze": "max"}, "squeeze must be concat or sum, got 'max'"),
@@ -417,6 +439,11 @@ def test_coefficients_of_a_sigmoid_stand_alone():
 def test_an_unknown_option_is_refused(options: dict[str, object], sentence: str):
     with pytest.raises(ValueError, match=sentence):
         STHConv(nn.Conv2d(8, 8, 3), num_frames=4, **options)
+
+
+def test_the_spatial_kernels_of_an_even_size_cannot_be_dilated():
+    with pytest.raises(ValueError, match="conv must have an odd kernel when its spatial kernels are dilated"):
+        STHConv(nn.Conv2d(8, 8, 4), num_frames=4, dilation=2, dilates="both")
 
 
 def test_attention_has_no_bias():

@@ -126,7 +126,7 @@ def test_fresh_logits_are_nearly_equal():
         ({"spec": ClipSpec(class_names=("a", "b"))}, "num_classes must be the number of spec.class_names, got 5 for 2"),
         (
             {"temporal": "sth", "farction": 0.5},
-            "an option of sth must be one of arrangement, dilation, fraction, .*, got 'farction'",
+            "an option of sth must be one of arrangement, dilates, dilation, fraction, .*, got 'farction'",
         ),
         ({"num_frames": 0}, "num_frames must be at least 1, got 0"),
     ],

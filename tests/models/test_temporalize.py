@@ -178,7 +178,7 @@ def test_a_causal_network_never_sees_the_future(name: str):
         (
             "sth",
             {"fracton": 0.5},
-            r"an option of sth must be one of arrangement, dilation, fraction, .*, got 'fracton'",
+            r"an option of sth must be one of arrangement, dilates, dilation, fraction, .*, got 'fracton'",
         ),
         ("tsm", {"fraction": 0.5}, r"an option of tsm must be one of num_divisions, got 'fraction'"),
         ("none", {"fraction": 0.5}, r"an option of none must be one of none at all, got 'fraction'"),

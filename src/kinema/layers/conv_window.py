@@ -5,7 +5,7 @@ Shapes: B frames, C channels, H x W pixels (H' x W' after the stride), kH x kW t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -50,7 +50,25 @@ class ConvWindow:
         )
         return height, width
 
-    def conv(self, x: Tensor, weight: Tensor, *, groups: int = 1) -> Tensor:
+    def dilated(self, rate: int) -> ConvWindow:
+        """Spreads the taps `rate` times as far, with as much more padding as keeps H' and W'.
+
+        Raises:
+            ValueError: If the padding would have to be different on two sides.
+        """
+        more = [(rate - 1) * own * (taps - 1) for own, taps in zip(self.dilation, self.kernel_size, strict=True)]
+        if any(number % 2 for number in more):
+            raise ValueError(
+                f"conv must have an odd kernel when its spatial kernels are dilated, got {self.kernel_size}; "
+                "dilate the temporal ones only"
+            )
+        return replace(
+            self,
+            dilation=tuple(rate * own for own in self.dilation),
+            padding=tuple(own + number // 2 for own, number in zip(self.padding, more, strict=True)),
+        )
+
+    def conv(self, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
         """Convolves x [B, C, H, W] with weight [C', C / groups, kH, kW]."""
         return F.conv2d(x, weight, stride=self.stride, padding=self.padding, dilation=self.dilation, groups=groups)
 

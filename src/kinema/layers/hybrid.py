@@ -6,6 +6,7 @@ Shapes: Ci input and Co output channels, in M conv groups.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal, get_args
@@ -110,6 +111,38 @@ def temporal_mask(out_channels: int, in_channels: int, *, fraction: float, arran
         columns = [channel % in_channels for channel in range(inputs[kind], inputs[kind + 1])]
         mask[outputs[kind] : outputs[kind + 1], columns] = True
     return mask
+
+
+def run_pieces(
+    pieces: Sequence[Piece],
+    conv: Callable[[Tensor, Tensor, int], Tensor],
+    x: Tensor,
+    kernels: Tensor,
+    *,
+    out_channels: int,
+) -> Tensor:
+    """Runs each piece on its own channels and lays what they make in the order of the output channels.
+
+    Args:
+        pieces: The pieces of one kind.
+        conv: Takes input, weight and conv groups.
+        x: Input [B, Ci, ...].
+        kernels: All kernels of the kind [kernels, ...].
+        out_channels: Output channels Co.
+
+    Returns:
+        Output [B', Co, ...], zero where no piece makes any.
+    """
+    made = [
+        conv(x.index_select(1, torch.tensor(piece.inputs, device=x.device)), piece.weight(kernels), piece.groups)
+        for piece in pieces
+    ]
+    y = torch.cat(made, dim=1)
+    order = [channel for piece in pieces for channel in piece.outputs]
+    if order == list(range(out_channels)):
+        return y
+    zeros = y.new_zeros(y.shape[0], out_channels, *y.shape[2:])
+    return zeros.index_copy(1, torch.tensor(order, device=y.device), y)
 
 
 def checked_conv(conv: nn.Module) -> nn.Conv2d:

@@ -8,7 +8,6 @@ Shapes: N clips, T frames, Ci input and Co output channels, H x W pixels (H' x W
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
@@ -18,10 +17,11 @@ from torch import Tensor, nn
 from kinema.layers.contract import TemporalLayer
 from kinema.layers.conv_window import ConvWindow
 from kinema.layers.folding import fold_time, unfold_time
-from kinema.layers.hybrid import ArrangementName, Piece, arrange, checked_conv
+from kinema.layers.hybrid import ArrangementName, arrange, checked_conv, run_pieces
 from kinema.layers.sth_attention import Attention, GateName, SqueezeName
 from kinema.layers.sth_fused import FusedHybrid, run_fused
 
+DilatesName = Literal["temporal", "both"]
 FusionName = Literal["attention", "sum"]
 Way = Literal["auto", "fused", "masked", "plain"]
 State = tuple[Tensor, Tensor | None, int]
@@ -50,9 +50,10 @@ class STHConv(TemporalLayer):
         arrangement: `hybrid` or `merge`.
         fusion: Whether the two parts are weighted by `Attention`, or only added (`sum`).
         temporal_size: Frames kT that a temporal kernel sees; odd, 3 in the paper.
-        dilation: Frames between two that it sees: 1, or 1, 2, 3 in turn over the layers of the network, which
-            `temporalize` deals out for `dilation="alternating"`. Our reading: dilated is what goes through time, as
-            the spatial kernels come from a network without dilation.
+        dilation: Distance in frames of two that it sees: 1, or 1, 2, 3 in turn over the layers of the network, which
+            `temporalize` deals out for `dilation="alternating"`.
+        dilates: Whether dilation spreads the `temporal` kernels only, which is our reading, as the spatial ones come
+            from a network without dilation, or `both`, the conv's padding growing so that its output keeps its size.
         reduction: Of the attention, see there.
         squeeze: Of the attention, see there.
         gate: Of the attention, see there.
@@ -77,6 +78,7 @@ class STHConv(TemporalLayer):
         fusion: FusionName = "attention",
         temporal_size: int = 3,
         dilation: int = 1,
+        dilates: DilatesName = "temporal",
         reduction: int = 4,
         squeeze: SqueezeName = "concat",
         gate: GateName = "softmax",
@@ -84,10 +86,12 @@ class STHConv(TemporalLayer):
         way: Way = "auto",
     ) -> None:
         super().__init__(num_frames=num_frames, causal=causal)
-        _check_options(fusion=fusion, temporal_size=temporal_size, dilation=dilation, way=way)
+        _check_options(fusion=fusion, temporal_size=temporal_size, dilation=dilation, dilates=dilates, way=way)
         conv = checked_conv(conv)
         self.in_channels, self.out_channels, self.groups = conv.in_channels, conv.out_channels, conv.groups
         self.window, self.way = ConvWindow.of(conv), way
+        if dilates == "both":
+            self.window = self.window.dilated(dilation)
         self.fraction, self.arrangement, self.fusion = fraction, arrangement, fusion
         self.temporal_size, self.dilation = temporal_size, dilation
         arranged = arrange(conv, fraction=fraction, arrangement=arrangement)
@@ -216,37 +220,20 @@ class STHConv(TemporalLayer):
             y = F.conv3d(frames, weight[..., None, None], dilation=(self.dilation, 1, 1), groups=groups)
             return fold_time(y.movedim(1, 2))
 
-        if self.way != "plain":
-            return mix(frames, self._dense(self.temporal, self.temporal_places), self.groups)
-        pieces = self._temporal_pieces
-        return self._gather(
-            [mix(_select(frames, piece.inputs), piece.weight(self.temporal), piece.groups) for piece in pieces], pieces
-        )
+        if self.way == "plain":
+            return run_pieces(self._temporal_pieces, mix, frames, self.temporal, out_channels=self.out_channels)
+        return mix(frames, self._dense(self.temporal, self.temporal_places), self.groups)
 
     def _spatial_part(self, x: Tensor) -> Tensor:
         """Convolves each frame: [N, Ci, H, W] -> [N, Co, H', W']."""
-        conv = self.window.conv
-        if self.way != "plain":
-            return conv(x, self._dense(self.spatial, self.spatial_places), groups=self.groups)
-        pieces = self._spatial_pieces
-        return self._gather(
-            [conv(_select(x, piece.inputs), piece.weight(self.spatial), groups=piece.groups) for piece in pieces],
-            pieces,
-        )
+        if self.way == "plain":
+            return run_pieces(self._spatial_pieces, self.window.conv, x, self.spatial, out_channels=self.out_channels)
+        return self.window.conv(x, self._dense(self.spatial, self.spatial_places), self.groups)
 
     def _dense(self, kernels: Tensor, places: Tensor) -> Tensor:
         """Puts the kernels where they belong among zeros: [kernels, ...] -> [Co, Ci / groups, ...]."""
         zeros = kernels.new_zeros(self.out_channels * self.in_channels // self.groups, *kernels.shape[1:])
         return zeros.index_copy(0, places, kernels).unflatten(0, (self.out_channels, -1))
-
-    def _gather(self, outputs: Sequence[Tensor], pieces: Sequence[Piece]) -> Tensor:
-        """Brings what the pieces made in the order of the output channels, zero where none made any."""
-        y = torch.cat(list(outputs), dim=1)
-        order = [channel for piece in pieces for channel in piece.outputs]
-        if order == list(range(self.out_channels)):
-            return y
-        zeros = y.new_zeros(y.shape[0], self.out_channels, *y.shape[2:])
-        return zeros.index_copy(1, torch.tensor(order, device=y.device), y)
 
     def _why_not_fused(self) -> str | None:
         """Returns what in the layer itself stands against the fused way, None if nothing does."""
@@ -270,7 +257,7 @@ class STHConv(TemporalLayer):
         )
 
 
-def _check_options(*, fusion: str, temporal_size: int, dilation: int, way: str) -> None:
+def _check_options(*, fusion: str, temporal_size: int, dilation: int, dilates: str, way: str) -> None:
     if fusion not in get_args(FusionName):
         raise ValueError(f"fusion must be attention or sum, got {fusion!r}; sum is the plain addition of eq. 2")
     if temporal_size < 3 or temporal_size % 2 == 0:
@@ -279,13 +266,10 @@ def _check_options(*, fusion: str, temporal_size: int, dilation: int, way: str) 
         raise ValueError(
             f"dilation must be an integer of at least 1, got {dilation!r}; temporalize knows 'alternating' too"
         )
+    if dilates not in get_args(DilatesName):
+        raise ValueError(f"dilates must be temporal or both, got {dilates!r}; temporal keeps pretrained kernels as is")
     if way not in get_args(Way):
         raise ValueError(f"way must be one of {', '.join(get_args(Way))}, got {way!r}; auto chooses")
-
-
-def _select(x: Tensor, channels: Sequence[int]) -> Tensor:
-    """Takes some channels of x [N, C, ...]."""
-    return x.index_select(1, torch.tensor(channels, device=x.device))
 
 
 def _frame_means(x: Tensor) -> Tensor:
