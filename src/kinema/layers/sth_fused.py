@@ -79,7 +79,8 @@ def run_fused(x: Tensor, spatial: Tensor, temporal: Tensor, plan: FusedHybrid, a
             weight = _dense(spatial, _this_frame(temporal, plan), plan, in_channels=x.shape[1])
         else:
             weight = _dense(spatial, None, plan, in_channels=x.shape[1])
-            means = _means(x, weight, temporal, plan)
+            x, total, frames = _Sums.apply(x, plan)
+            means = _means(total, frames, weight, temporal, plan)
             log_alphas = attention.log_weights(*(mean.to(attention.reduce.weight.dtype) for mean in means))
         y: Tensor = _Fused.apply(x, weight, temporal, log_alphas, plan)
     return y
@@ -101,22 +102,51 @@ def _this_frame(temporal: Tensor, plan: FusedHybrid) -> Tensor:
     return temporal[:, plan.offsets.index(0)]
 
 
-def _means(x: Tensor, weight: Tensor, temporal: Tensor, plan: FusedHybrid) -> tuple[Tensor, Tensor]:
-    """Returns the means over T, H', W' of the temporal and the spatial part [N, Co], without making the parts."""
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    centres = plan.window.centres(x)
-    count = plan.num_frames * centres.shape[2] * centres.shape[3]
-    total = unfold_time(x, plan.num_frames).sum(dim=1, dtype=dtype)  # [N, Ci, H, W]
-    rows, columns = plan.window.visits(total)
-    visited = rows @ (total @ columns.mT)  # [N, Ci, kH, kW]
-    spatial_mean = visited.flatten(1) @ weight.to(dtype).flatten(1).mT / count
-    frames = unfold_time(centres.sum(dim=(2, 3), dtype=dtype), plan.num_frames)  # [N, T, Ci]
-    read = plan.frames_read(frames) @ frames  # [N, kT, Ci]
+def _means(total: Tensor, frames: Tensor, weight: Tensor, temporal: Tensor, plan: FusedHybrid) -> tuple[Tensor, Tensor]:
+    """Returns the means over T, H', W' of the temporal and the spatial part [N, Co], without making the parts.
+
+    Args:
+        total: Sums over the frames of each clip [N, H, W, Ci].
+        frames: Sums over the centres of each frame [N*T, Ci].
+        weight: Weight of the dense conv [Co, Ci, kH, kW].
+        temporal: Temporal kernels [kernels, kT].
+        plan: What to do with them.
+    """
+    height, width = plan.window.output_size(total.shape[1:3])
+    count = plan.num_frames * height * width
+    rows, columns = plan.window.visits(total.movedim(-1, 1))
+    along_rows = (rows @ total.flatten(2)).unflatten(2, total.shape[2:])  # [N, kH, W, Ci]
+    visited = (columns @ along_rows).permute(0, 3, 1, 2)  # [N, Ci, kH, kW]
+    spatial_mean = visited.flatten(1) @ weight.to(total.dtype).flatten(1).mT / count
+    clips = unfold_time(frames, plan.num_frames)  # [N, T, Ci]
+    read = plan.frames_read(clips) @ clips  # [N, kT, Ci]
     sums = [
-        torch.einsum("nki,oik->no", _channels(read, piece.inputs), piece.weight(temporal).to(dtype))
+        torch.einsum("nki,oik->no", _channels(read, piece.inputs), piece.weight(temporal).to(total.dtype))
         for piece in plan.pieces
     ]
     return torch.cat(sums, dim=1) / count, spatial_mean
+
+
+class _Sums(torch.autograd.Function):
+    """Sums x over the frames of a clip and over the centres of a frame; gives x too, to be used instead of x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, plan: FusedHybrid) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401 (torch's)
+        ctx.plan = plan
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        clips = unfold_time(x.permute(0, 2, 3, 1), plan.num_frames)  # [N, T, H, W, Ci], as it lies in memory
+        total = clips.flatten(2).sum(dim=1, dtype=dtype).view(-1, *clips.shape[2:])
+        frames = plan.window.centres(x).sum(dim=2, dtype=dtype).sum(dim=2)
+        return x.view_as(x), total, frames
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, grad_total: Tensor, grad_frames: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
+        # Only _Fused uses the x that was given, and its gradient is new memory: it may be added to.
+        clips = unfold_time(grad.permute(0, 2, 3, 1), ctx.plan.num_frames)
+        clips += grad_total.to(grad.dtype)[:, None]
+        ctx.plan.window.centres(grad).add_(grad_frames.to(grad.dtype)[..., None, None])
+        return grad, None
 
 
 class _Fused(torch.autograd.Function):
