@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,3 +30,16 @@ class StepSettings:
         """Reads what `to_json` wrote."""
         values = json.loads(text)
         return cls(**{**values, "networks": tuple(values["networks"])})
+
+
+def read_network(network: str) -> tuple[str, dict[str, Any]]:
+    """Reads the name of a temporal layer and its options: `sth:fusion=sum,dilation=2`; what is no JSON is a word."""
+    temporal, _, rest = network.partition(":")
+    options: dict[str, Any] = {}
+    for pair in filter(None, rest.split(",")):
+        option, _, value = pair.partition("=")
+        try:
+            options[option] = json.loads(value)
+        except json.JSONDecodeError:
+            options[option] = value
+    return temporal, options

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from record import summary
-from step_settings import StepSettings
+from step_settings import StepSettings, read_network
 from torch import Tensor, nn
 
 import kinema
@@ -24,12 +24,17 @@ WARM_UP = 2
 
 
 def make_network(network: str, settings: StepSettings) -> VideoClassifier:
-    """Builds one network from random weights."""
+    """Builds one network from random weights, channels last as in training."""
     torch.manual_seed(0)
+    temporal, options = read_network(network)
     model = kinema.create_model(
-        settings.backbone, temporal=network, num_frames=settings.num_frames, num_classes=settings.num_classes
+        settings.backbone,
+        temporal=temporal,
+        num_frames=settings.num_frames,
+        num_classes=settings.num_classes,
+        **options,
     )
-    return model.to(settings.device)
+    return model.to(settings.device).to(memory_format=torch.channels_last)
 
 
 def make_batch(settings: StepSettings) -> tuple[Tensor, Tensor]:
@@ -81,15 +86,33 @@ def measure_time(settings: StepSettings) -> dict[str, Any]:
                 if repeat >= 0:
                     seconds[step][network].append(time.perf_counter() - start)
     costs = {network: kinema.cost(model, size=settings.size) for network, model in models.items()}
+    saved = {network: saved_bytes(model, clip, label) for network, model in models.items()}
     first = settings.networks[0]
     return {
         network: {
             "parameters": costs[network].parameters,
             "macs": costs[network].macs,
+            "saved": {"bytes": saved[network], "ratio": saved[network] / saved[first]},
             **{step: with_ratio(seconds[step][network], seconds[step][first]) for step in STEPS},
         }
         for network in settings.networks
     }
+
+
+def saved_bytes(model: nn.Module, clip: Tensor, label: Tensor) -> int:
+    """Counts what one forward in training keeps for the backward pass, each memory once, parameters not at all."""
+    parameters = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept: dict[int, Tensor] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        if (place := tensor.untyped_storage().data_ptr()) not in parameters:
+            kept[place] = tensor  # held, so that no other tensor gets the same place
+        return tensor
+
+    model.train()
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        nn.functional.cross_entropy(model(clip), label)
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
 def with_ratio(seconds: list[float], reference: list[float]) -> dict[str, float]:

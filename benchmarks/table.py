@@ -56,14 +56,15 @@ def train_step_table(result: Result) -> str:
         f"{settings['batch_size']} clips a batch, {settings['repeats']} rounds; {place(result)}."
     )
     lines = [
-        f"| network | M parameters | G multiply-adds a clip | training step | forward | memory, training | "
-        f"memory, forward | `{first}` takes |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| network | M parameters | G multiply-adds a clip | training step | forward | kept for backward | "
+        f"memory, training | memory, forward | `{first}` takes |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for network in settings["networks"]:
         numbers = result["networks"][network]
         step, forward = numbers["train_step"], numbers["forward"]
-        ratios = [step["median_ratio"], forward["median_ratio"], step["memory"]["ratio"], forward["memory"]["ratio"]]
+        memory = [numbers["saved"]["ratio"], step["memory"]["ratio"], forward["memory"]["ratio"]]
+        ratios = [step["median_ratio"], forward["median_ratio"], *memory]
         cells = [
             f"`{network}`",
             f"{numbers['parameters'] / 1e6:.2f}",

@@ -1,4 +1,4 @@
-"""One training step and one forward of each network: time and peak memory, as ratios to TSN in the same run.
+"""One training step and one forward of each network: time and memory, as ratios to TSN in the same run.
 
 Times come from one process in which the networks take turns; peak memory from a fresh process for each network.
 """
@@ -22,7 +22,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--name", help="name of the results file; by default made from device, backbone and frames")
     parser.add_argument("--backbone", default="resnet18", help="timm's name")
-    parser.add_argument("--networks", nargs="+", default=["none", "tsm", "sth"], help="the first one is the reference")
+    parser.add_argument(
+        "--networks",
+        nargs="+",
+        default=["none", "tsm", "sth"],
+        help="the first one is the reference; options as in sth:fusion=sum,way=plain",
+    )
     parser.add_argument("--size", type=int, default=112, help="height and width of a frame")
     parser.add_argument("--num-frames", type=int, default=8, help="frames of a clip")
     parser.add_argument("--batch-size", type=int, default=4, help="clips of a batch")
@@ -37,7 +42,8 @@ def main() -> None:
     name = name or f"train_step_{settings.device}_{settings.backbone}_{settings.num_frames}f"
     path = write_result(name, kind="train_step", settings=json.loads(settings.to_json()), gpu=gpu, networks=networks)
     for network, numbers in networks.items():
-        print(f"{network:8s}", *(f"{step} x{numbers[step]['median_ratio']:.2f}" for step in STEPS), sep="  ")
+        ratios = [*(f"{step} x{numbers[step]['median_ratio']:.2f}" for step in STEPS)]
+        print(f"{network:24s}", *ratios, f"saved x{numbers['saved']['ratio']:.2f}", sep="  ")
     print(f"written to {path}; `python benchmarks/table.py` puts it into the tables")
 
 

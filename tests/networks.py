@@ -30,7 +30,7 @@ def randomize_(model: nn.Module, seed: int = 0) -> nn.Module:
                 elif parameter.ndim < 2:
                     normal(parameter, 0.2)
                 elif isinstance(module, STHConv):  # its parameters hold one basic kernel a row
-                    normal(parameter, math.sqrt(2.0 / (module.in_channels * parameter[0].numel())))
+                    normal(parameter, math.sqrt(2.0 * module.groups / (module.in_channels * parameter[0].numel())))
                 else:
                     normal(parameter, math.sqrt(2.0 / parameter[0].numel()))
             if is_norm and module.running_mean is not None:

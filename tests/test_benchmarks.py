@@ -9,11 +9,13 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 MEMORY = {"peak_bytes": 100, "ratio": 1.25}
 STEP = {"min_ms": 9.0, "median_ms": 10.4, "ratio_of_min": 1.1, "median_ratio": 1.5, "memory": MEMORY}
 NUMBERS = {"parameters": 2_000_000, "macs": 3_000_000_000, "train_step": STEP, "forward": STEP}
+NUMBERS["saved"] = {"bytes": 40, "ratio": 1.08}
 RESULT = {
     "kind": "train_step",
     "machine": {"cpu": "a processor", "cores": 2, "gpu": None, "system": "Linux"},
@@ -53,9 +55,30 @@ def test_every_network_is_measured_and_the_first_is_the_reference(scripts):
     assert list(measured) == ["none", "sth"]
     for numbers in measured.values():
         assert numbers["macs"] > 0
+        assert numbers["saved"]["bytes"] > 0
         for step in ("train_step", "forward"):
             assert 0 < numbers[step]["min_ms"] <= numbers[step]["median_ms"]
     assert measured["none"]["forward"]["median_ratio"] == measured["none"]["train_step"]["ratio_of_min"] == 1
+
+
+@pytest.mark.parametrize(
+    ("network", "temporal", "options"),
+    [
+        ("none", "none", {}),
+        ("sth:fusion=sum", "sth", {"fusion": "sum"}),
+        ("sth:fraction=0.5,way=plain", "sth", {"fraction": 0.5, "way": "plain"}),
+    ],
+)
+def test_a_network_may_have_options(scripts, network: str, temporal: str, options: dict[str, object]):
+    assert import_module("step_settings").read_network(network) == (temporal, options)
+
+
+def test_what_a_network_keeps_is_counted_once(scripts):
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3, bias=False), torch.nn.ReLU(), torch.nn.Flatten())
+    clip, label = torch.randn(2, 4), torch.tensor([0, 1])
+
+    # the input 2 x 4, the ReLU's output 2 x 3, logarithms of the probabilities 2 x 3, two labels, the sum of weights
+    assert import_module("step_worker").saved_bytes(model, clip, label) == 4 * (8 + 6 + 6 + 1) + 8 * 2
 
 
 def test_a_ratio_is_taken_round_by_round(scripts):
@@ -80,7 +103,7 @@ def test_a_page_gets_the_tables_of_its_kinds(scripts):
     )
     filled = fill(page, [RESULT])
     assert "old" not in filled
-    assert "| `sth` | 2.00 | 3.00 | x 1.50 | x 1.50 | x 1.25 | x 1.25 |  |" in filled
+    assert "| `sth` | 2.00 | 3.00 | x 1.50 | x 1.50 | x 1.08 | x 1.25 | x 1.25 |  |" in filled
     assert "a processor, 2 cores; Python 3.11, torch 2.11; commit 0123456789ab" in filled
     assert "Not measured yet: `python benchmarks/import_time.py`." in filled
     assert fill(filled, [RESULT]) == filled

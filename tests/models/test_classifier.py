@@ -106,9 +106,9 @@ def test_another_number_of_frames_is_known_everywhere():
 
 
 def test_options_stand_in_the_config():
-    config = create_model("test_resnet", temporal=["sth"], num_classes=5, fraction=0.5, attention=False).config
+    config = create_model("test_resnet", temporal=["sth"], num_classes=5, fraction=0.5, fusion="sum").config
 
-    assert config.options == {"fraction": 0.5, "attention": False}
+    assert config.options == {"fraction": 0.5, "fusion": "sum"}
     assert ModelConfig.from_json(config.to_json()) == config
 
 
@@ -124,7 +124,10 @@ def test_fresh_logits_are_nearly_equal():
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
         ({"spec": ClipSpec(num_frames=16)}, "spec must have the model's num_frames 8, got 16"),
         ({"spec": ClipSpec(class_names=("a", "b"))}, "num_classes must be the number of spec.class_names, got 5 for 2"),
-        ({"temporal": "sth", "farction": 0.5}, "an option of sth must be one of attention, fraction, got 'farction'"),
+        (
+            {"temporal": "sth", "farction": 0.5},
+            "an option of sth must be one of arrangement, dilates, dilation, fraction, .*, got 'farction'",
+        ),
         ({"num_frames": 0}, "num_frames must be at least 1, got 0"),
     ],
 )

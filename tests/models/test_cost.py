@@ -20,10 +20,12 @@ def resnet50(**options) -> VideoClassifier:
     [
         ({"temporal": "none"}, 23_864_558, 32_699_940_864),
         ({"temporal": "tsm"}, 23_864_558, 32_699_940_864),
-        ({"temporal": "sth", "attention": False}, 21_978_350, 30_233_690_112),
+        ({"temporal": "sth", "fusion": "sum"}, 21_978_350, 30_233_690_112),
         ({"temporal": "sth"}, 23_235_822, 30_234_947_584),
-        ({"temporal": "sth", "attention": False, "fraction": 1 / 8}, 22_921_454, 31_466_815_488),
-        ({"temporal": "sth", "attention": False, "fraction": 1 / 2}, 20_092_142, 27_767_439_360),
+        ({"temporal": "sth", "fusion": "sum", "fraction": 1 / 8}, 22_921_454, 31_466_815_488),
+        ({"temporal": "sth", "fusion": "sum", "fraction": 1 / 2}, 20_092_142, 27_767_439_360),
+        ({"temporal": "sth", "fusion": "sum", "arrangement": "merge"}, 21_978_350, 30_233_690_112),
+        ({"temporal": "sth", "dilation": "alternating"}, 23_235_822, 30_234_947_584),
     ],
 )
 def test_cost_is_the_papers(options: dict[str, object], parameters: int, macs: int):
@@ -53,7 +55,7 @@ def test_the_model_is_left_as_it_was():
     cost(model)
 
     assert [module.training for module in model.modules()] == modes
-    assert {module.way for module in model.modules() if isinstance(module, STHConv)} == {"masked"}
+    assert {module.way for module in model.modules() if isinstance(module, STHConv)} == {"auto"}
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 

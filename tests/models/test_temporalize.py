@@ -111,6 +111,18 @@ def test_options_reach_the_layers_that_know_them():
     assert (shift.net.fraction, shift.net.causal) == (0.5, True)
 
 
+def test_alternating_dilations_are_dealt_out_in_the_order_of_the_network():
+    backbone = temporalize(skeleton("resnet50"), "sth", num_frames=8, dilation="alternating")
+
+    assert [layer.dilation for layer in layers_of(backbone).values()] == [1, 2, 3] * 5 + [1]
+
+
+def test_a_dilation_that_is_no_word_is_everywhere_the_same():
+    backbone = temporalize(skeleton(), "sth", num_frames=8, dilation=2)
+
+    assert {layer.dilation for layer in layers_of(backbone).values()} == {2}
+
+
 @pytest.mark.parametrize(("name", "wrapped"), [("resnet50", 16), ("resnet101", 18)])
 def test_tsm_leaves_every_second_block_of_a_very_deep_network_alone(name: str, wrapped: int):
     # 3, 4, 23 and 3 blocks: the first, third, ... of each make 2 + 2 + 12 + 2, as in the official code.
@@ -163,12 +175,17 @@ def test_a_causal_network_never_sees_the_future(name: str):
     ("temporal", "options", "sentence"),
     [
         ("sht", {}, r"temporal must be one of none, tsm, sth, got 'sht'; the nearest name is 'sth'"),
-        ("sth", {"fracton": 0.5}, r"an option of sth must be one of attention, fraction, got 'fracton'"),
+        (
+            "sth",
+            {"fracton": 0.5},
+            r"an option of sth must be one of arrangement, dilates, dilation, fraction, .*, got 'fracton'",
+        ),
         ("tsm", {"fraction": 0.5}, r"an option of tsm must be one of num_divisions, got 'fraction'"),
         ("none", {"fraction": 0.5}, r"an option of none must be one of none at all, got 'fraction'"),
         (["sth", "sth"], {}, r"temporal must name each layer once, got 'sth' more than once"),
         ("sth", {"site": "spatial_bn"}, r"site must be a single module for these layers"),
         ("sth", {"site": "exit"}, r"conv must be an nn.Conv2d, got BatchNorm2d"),
+        ("sth", {"dilation": "alternate"}, r"dilation must be an integer of at least 1, got 'alternate'; temporalize"),
         ("sth", {"every": 0}, r"every must be at least 1, got 0"),
     ],
 )

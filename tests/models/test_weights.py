@@ -40,7 +40,7 @@ def test_a_model_comes_back_bit_for_bit(temporal: str, tmp_path: Path):
 
 def test_options_come_back(tmp_path: Path):
     model = create_model(
-        "test_resnet", temporal=["tsm", "sth"], num_classes=3, causal=True, dropout=0.5, fraction=0.5, attention=False
+        "test_resnet", temporal=["tsm", "sth"], num_classes=3, causal=True, dropout=0.5, fraction=0.5, fusion="sum"
     )
     save_model(tmp_path / "weights.safetensors", model)
 

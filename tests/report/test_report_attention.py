@@ -18,7 +18,7 @@ class TwoLayers(nn.Module):
     def __init__(self):
         super().__init__()
         self.first = STHConv(nn.Conv2d(8, 8, 3, padding=1), num_frames=NUM_FRAMES)
-        self.second = STHConv(nn.Conv2d(8, 8, 3, padding=1), num_frames=NUM_FRAMES, attention=False)
+        self.second = STHConv(nn.Conv2d(8, 8, 3, padding=1), num_frames=NUM_FRAMES, fusion="sum")
         assert self.first.attention is not None
         nn.init.normal_(self.first.attention.expand.weight)
 

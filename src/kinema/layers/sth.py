@@ -2,51 +2,67 @@
 
 STH: Spatio-Temporal Hybrid Convolution for Efficient Action Recognition, 2020, https://arxiv.org/abs/2003.08042
 
-Shapes: N clips, T frames, Ci input and Co output channels, H x W pixels (H' x W' after the stride), G kernel types.
+Shapes: N clips, T frames, Ci input and Co output channels, H x W pixels (H' x W' after the stride), kT taps in time.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinema.layers.contract import TemporalLayer
+from kinema.layers.conv_window import ConvWindow
 from kinema.layers.folding import fold_time, unfold_time
-from kinema.layers.hybrid import checked_conv, kernel_types, padding_of, temporal_mask
+from kinema.layers.hybrid import ArrangementName, arrange, checked_conv, run_pieces
+from kinema.layers.sth_attention import Attention, GateName, SqueezeName
+from kinema.layers.sth_fused import FusedHybrid, run_fused
 
-TEMPORAL_SIZE = 3
-"""K_T, the frames that a temporal kernel spans (section 3.2: K_T = K_H = K_W = 3)."""
-
-Way = Literal["masked", "plain"]
+DilatesName = Literal["temporal", "both"]
+FusionName = Literal["attention", "sum"]
+Way = Literal["auto", "fused", "masked", "plain"]
 State = tuple[Tensor, Tensor | None, int]
 
 
 class STHConv(TemporalLayer):
-    """The hybrid arrangement: in kernel type g, slice g of the input channels is temporal and the rest spatial.
+    """A conv some of whose basic kernels go through time instead of space (eq. 2, figures 2 and 3).
 
-    Output channels are split in G = 1/fraction types, and type g's temporal slice starts at channel g * fraction * Ci
-    (figures 2 and 3a). Two parts, each linear in x, are added (eq. 2) or weighted by attention (eq. 3). Spatial kernels
-    are the replaced conv's own; temporal ones are drawn anew. Where the paper is silent, our reading: G is rounded
-    up and the last slice goes round to the first channel when 1/fraction is no integer; slices are as equal as
-    possible when channels do not divide; temporal kernels stride with the spatial ones and stand at their centre.
+    In the hybrid arrangement, output channels are split in G = 1/fraction types, and type g's temporal slice of the
+    input channels starts at channel g * fraction * Ci; in the merge arrangement all have the first slice. Two parts,
+    each linear in x, are added (eq. 2) or weighted by attention (eq. 3). Spatial kernels are the replaced conv's own;
+    temporal ones are drawn anew. Where the paper is silent, our reading: G is rounded up and the last slice goes round
+    to the first channel when 1/fraction is no integer; slices are as equal as possible when channels do not divide;
+    temporal kernels stride with the spatial ones and stand at their centre; conv groups are mixed inside themselves,
+    and depthwise convs by whole channels (`kinema.layers.hybrid.arrange`).
 
-    Both ways to run share the parameters, one kernel a row: `masked` runs one dense k x k conv with zeros where the
-    kernel is temporal, which is faster, and `plain` runs each type on its own channels, which has the paper's FLOPs.
+    The ways to run share the parameters, one basic kernel a row. `plain` runs each type on its own channels, which has
+    the paper's FLOPs. `masked` runs dense convs with zeros where a kernel is of the other kind. `fused` runs one dense
+    conv and adds the temporal kernels' products into its output (`kinema.layers.sth_fused`): the fastest, and the one
+    that keeps least for the backward pass. `auto` is fused where that can be, and masked elsewhere (`way_for` says).
 
     Args:
         conv: The conv to replace.
         num_frames: Frames T of a clip.
         fraction: Share p of the input channels that is temporal, in (0, 1/2].
-        attention: Whether the two parts are weighted by `Attention`, or only added.
-        causal: Whether temporal kernels see frames t-2, t-1, t (otherwise t-1, t, t+1), and attention the past only.
+        arrangement: `hybrid` or `merge`.
+        fusion: Whether the two parts are weighted by `Attention`, or only added (`sum`).
+        temporal_size: Frames kT that a temporal kernel sees; odd, 3 in the paper.
+        dilation: Distance in frames of two that it sees: 1, or 1, 2, 3 in turn over the layers of the network, which
+            `temporalize` deals out for `dilation="alternating"`.
+        dilates: Whether dilation spreads the `temporal` kernels only, which is our reading, as the spatial ones come
+            from a network without dilation, or `both`, the conv's padding growing so that its output keeps its size.
+        reduction: Of the attention, see there.
+        squeeze: Of the attention, see there.
+        gate: Of the attention, see there.
+        causal: Whether temporal kernels see this frame and earlier ones (otherwise it is in their middle), and
+            attention the past only.
+        way: How it runs: `auto`, `fused`, `masked` or `plain`; an attribute too.
 
     Raises:
-        ValueError: If conv is of a kind that has no hybrid, or fraction is out of range or below one channel.
+        ValueError: If conv is of a kind that has no hybrid, or an option is unknown or out of range.
     """
 
     temporal_places: Tensor
@@ -58,29 +74,44 @@ class STHConv(TemporalLayer):
         *,
         num_frames: int,
         fraction: float = 0.25,
-        attention: bool = True,
+        arrangement: ArrangementName = "hybrid",
+        fusion: FusionName = "attention",
+        temporal_size: int = 3,
+        dilation: int = 1,
+        dilates: DilatesName = "temporal",
+        reduction: int = 4,
+        squeeze: SqueezeName = "concat",
+        gate: GateName = "softmax",
         causal: bool = False,
+        way: Way = "auto",
     ) -> None:
         super().__init__(num_frames=num_frames, causal=causal)
+        _check_options(fusion=fusion, temporal_size=temporal_size, dilation=dilation, dilates=dilates, way=way)
         conv = checked_conv(conv)
-        self.in_channels, self.out_channels, self.fraction = conv.in_channels, conv.out_channels, fraction
-        self.kernel_size, self.stride = conv.kernel_size, conv.stride
-        self.padding, self.dilation = padding_of(conv), conv.dilation
-        self.way: Way = "masked"
+        self.in_channels, self.out_channels, self.groups = conv.in_channels, conv.out_channels, conv.groups
+        self.window, self.way = ConvWindow.of(conv), way
+        if dilates == "both":
+            self.window = self.window.dilated(dilation)
+        self.fraction, self.arrangement, self.fusion = fraction, arrangement, fusion
+        self.temporal_size, self.dilation = temporal_size, dilation
+        arranged = arrange(conv, fraction=fraction, arrangement=arrangement)
+        self._temporal_pieces, self._spatial_pieces = arranged.temporal, arranged.spatial
         weight = conv.weight.detach()
-        mask = temporal_mask(self.out_channels, self.in_channels, fraction=fraction)
-        for name, here in (("temporal_places", mask), ("spatial_places", ~mask)):
+        for name, here in (("temporal_places", arranged.mask), ("spatial_places", ~arranged.mask)):
             self.register_buffer(name, here.flatten().nonzero()[:, 0].to(weight.device), persistent=False)
         self.spatial = nn.Parameter(weight.flatten(0, 1).index_select(0, self.spatial_places))  # [kernels, kH, kW]
-        self.temporal = nn.Parameter(weight.new_empty(len(self.temporal_places), TEMPORAL_SIZE))  # [kernels, kT]
+        self.temporal = nn.Parameter(weight.new_empty(len(self.temporal_places), temporal_size))  # [kernels, kT]
         self.bias = None if conv.bias is None else nn.Parameter(conv.bias.detach().clone())
-        self.attention = Attention(self.out_channels).to(weight) if attention else None
-        self._types = kernel_types(mask)
+        self.attention: Attention | None = None
+        if fusion == "attention":
+            self.attention = Attention(self.out_channels, reduction=reduction, squeeze=squeeze, gate=gate).to(weight)
         self.reset_temporal()
 
     def reset_temporal(self) -> None:
         """Draws the temporal kernels anew, as He would for the inputs of the whole layer (our reading)."""
-        fan_in = self.in_channels * (self.fraction * TEMPORAL_SIZE + (1 - self.fraction) * math.prod(self.kernel_size))
+        inputs = self.in_channels // self.groups
+        share = self.fraction if inputs > 1 else 1.0  # a depthwise kernel is alone
+        fan_in = inputs * (share * self.temporal_size + (1 - share) * math.prod(self.window.kernel_size))
         nn.init.normal_(self.temporal, std=math.sqrt(2.0 / fan_in))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -92,11 +123,24 @@ class STHConv(TemporalLayer):
         Returns:
             Frames [N*T, Co, H', W'], the shape that the replaced conv would give.
         """
+        if self.way_for(x) == "fused":
+            return self._add_bias(run_fused(x, self.spatial, self.temporal, self._fused_plan(), self.attention))
         temporal, spatial = self.parts(x)
-        return self._join(temporal, spatial)
+        if self.attention is None:
+            return self._add_bias(temporal + spatial)
+        alphas = (alpha.expand(-1, self.num_frames, -1) for alpha in self._alphas(temporal, spatial))
+        alpha_t, alpha_s = (fold_time(alpha) for alpha in alphas)  # [N*T, Co]
+        return self._add_bias(_scale(temporal, alpha_t) + _scale(spatial, alpha_s))
+
+    def way_for(self, x: Tensor) -> Way:
+        """Says which way x [N*T, Ci, H, W] runs: fused needs channels last, no conv groups, no causal attention."""
+        if self.way != "auto":
+            return self.way
+        fusible = self._why_not_fused() is None and x.is_contiguous(memory_format=torch.channels_last)
+        return "fused" if fusible and not torch.compiler.is_compiling() else "masked"
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Runs the two parts of eq. 2.
+        """Runs the two parts of eq. 2, without the bias; in the plain way if that is the layer's, else masked.
 
         Args:
             x: Frames [N*T, Ci, H, W].
@@ -104,7 +148,9 @@ class STHConv(TemporalLayer):
         Returns:
             The temporal part O_T and the spatial part O_S, both [N*T, Co, H', W'].
         """
-        return self._temporal_part(self._taps(x)), self._spatial_part(x)
+        clips = unfold_time(self.window.centres(x), self.num_frames).movedim(2, 1)  # [N, Ci, T, H', W']
+        before = self._span if self.causal else self._span // 2
+        return self._temporal_part(F.pad(clips, (0, 0, 0, 0, before, self._span - before))), self._spatial_part(x)
 
     def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Gives the weights of the two parts, for the figures of the supplement.
@@ -119,41 +165,41 @@ class STHConv(TemporalLayer):
             ValueError: If the layer has no attention.
         """
         if self.attention is None:
-            raise ValueError("attention must be on for coefficients, got attention=False; the parts are only added")
+            raise ValueError("fusion must be attention for coefficients, got 'sum'; the parts are only added")
         alpha_t, alpha_s = self._alphas(*self.parts(x))
         return alpha_t[:, -1], alpha_s[:, -1]
 
     def extra_repr(self) -> str:
         """Names the layer's numbers."""
         return (
-            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
-            f"num_frames={self.num_frames}, fraction={self.fraction:.4g}, causal={self.causal}, way={self.way}"
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.window.kernel_size}, "
+            f"stride={self.window.stride}, groups={self.groups}, num_frames={self.num_frames}, "
+            f"fraction={self.fraction:.4g}, arrangement={self.arrangement}, fusion={self.fusion}, "
+            f"temporal_size={self.temporal_size}, dilation={self.dilation}, causal={self.causal}, way={self.way}"
         )
 
     def _step(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        now = self._centres(x)
+        now = self.window.centres(x).unsqueeze(2)  # [N, Ci, 1, H', W']
         if state is None:
-            state = (now.new_zeros(now.shape[0], TEMPORAL_SIZE - 1, *now.shape[1:]), None, 0)
+            state = (now.new_zeros(*now.shape[:2], self._span, *now.shape[3:]), None, 0)
         past, sums, count = state
-        frames = torch.cat([past, now.unsqueeze(1)], dim=1)  # [N, kT, Ci, H', W']
-        temporal, spatial = self._temporal_part(frames.flatten(1, 2)), self._spatial_part(x)
+        frames = torch.cat([past, now], dim=2)
+        temporal, spatial = self._temporal_part(frames), self._spatial_part(x)
         count += 1
         if self.attention is None:
-            return self._add(temporal, spatial), (frames[:, 1:], None, count)
+            return self._add_bias(temporal + spatial), (frames[:, :, 1:], None, count)
         means = torch.stack([_frame_means(temporal), _frame_means(spatial)])  # [2, N, Co]
         sums = means if sums is None else sums + means
         alpha_t, alpha_s = self.attention(*(sums / count))
-        return self._add(_scale(temporal, alpha_t), _scale(spatial, alpha_s)), (frames[:, 1:], sums, count)
+        y = _scale(temporal, alpha_t) + _scale(spatial, alpha_s)
+        return self._add_bias(y), (frames[:, :, 1:], sums, count)
 
-    def _join(self, temporal: Tensor, spatial: Tensor) -> Tensor:
-        if self.attention is None:
-            return self._add(temporal, spatial)
-        alphas = (alpha.expand(-1, self.num_frames, -1) for alpha in self._alphas(temporal, spatial))
-        alpha_t, alpha_s = (fold_time(alpha) for alpha in alphas)  # [N*T, Co]
-        return self._add(_scale(temporal, alpha_t), _scale(spatial, alpha_s))
+    @property
+    def _span(self) -> int:
+        """Frames between the first and the last that a temporal kernel sees."""
+        return self.dilation * (self.temporal_size - 1)
 
-    def _add(self, temporal: Tensor, spatial: Tensor) -> Tensor:
-        y = temporal + spatial
+    def _add_bias(self, y: Tensor) -> Tensor:
         return y if self.bias is None else y + self.bias.to(y.dtype).view(-1, 1, 1)
 
     def _alphas(self, temporal: Tensor, spatial: Tensor) -> tuple[Tensor, Tensor]:
@@ -167,99 +213,63 @@ class STHConv(TemporalLayer):
             means = [mean.mean(dim=1, keepdim=True) for mean in means]  # [N, 1, Co]
         return self.attention(*means)
 
-    def _taps(self, x: Tensor) -> Tensor:
-        """Gathers what the temporal kernels see, in the memory layout of x: [N*T, Ci, H, W] -> [N*T, kT*Ci, H', W']."""
-        clips = unfold_time(self._centres(x), self.num_frames)  # [N, T, Ci, H', W']
-        channels_last = x.is_contiguous(memory_format=torch.channels_last)
-        clips = clips.movedim(2, 4) if channels_last else clips
-        before = TEMPORAL_SIZE - 1 if self.causal else TEMPORAL_SIZE // 2
-        padded = F.pad(clips, (0, 0, 0, 0, 0, 0, before, TEMPORAL_SIZE - 1 - before))
-        taps = [padded[:, k : k + self.num_frames] for k in range(TEMPORAL_SIZE)]
-        return fold_time(torch.cat(taps, dim=4).movedim(4, 2) if channels_last else torch.cat(taps, dim=2))
+    def _temporal_part(self, frames: Tensor) -> Tensor:
+        """Mixes frames that have their neighbours beside them: [N, Ci, T + span, H', W'] -> [N*T, Co, H', W']."""
 
-    def _centres(self, x: Tensor) -> Tensor:
-        """Takes the pixels under the kernel's centre at each output position: [N, Ci, H, W] -> [N, Ci, H', W']."""
-        (top, height), (left, width) = (
-            (dilation * (size // 2) - padding, (length + 2 * padding - dilation * (size - 1) - 1) // stride + 1)
-            for size, stride, padding, dilation, length in zip(
-                self.kernel_size, self.stride, self.padding, self.dilation, x.shape[-2:], strict=True
-            )
-        )
-        if top < 0 or left < 0:
-            x = F.pad(x, (max(-left, 0), max(-left, 0), max(-top, 0), max(-top, 0)))
-            top, left = max(top, 0), max(left, 0)
-        return x[..., top :: self.stride[0], left :: self.stride[1]][..., :height, :width]
+        def mix(frames: Tensor, weight: Tensor, groups: int) -> Tensor:
+            y = F.conv3d(frames, weight[..., None, None], dilation=(self.dilation, 1, 1), groups=groups)
+            return fold_time(y.movedim(1, 2))
 
-    def _temporal_part(self, taps: Tensor) -> Tensor:
-        """Mixes frames: [N, kT*Ci, H', W'] -> [N, Co, H', W']."""
-        if self.way == "masked":
-            weight = self._dense(self.temporal, self.temporal_places).transpose(1, 2)  # [Co, kT, Ci]
-            return F.conv2d(taps, weight.flatten(1)[..., None, None])
-        parts = []
-        for kind, rows in zip(self._types, self._split(self.temporal, temporal=True), strict=True):
-            places = [k * self.in_channels + channel for k in range(TEMPORAL_SIZE) for channel in kind.temporal]
-            parts.append(F.conv2d(_select(taps, places), rows.transpose(1, 2).flatten(1)[..., None, None]))
-        return torch.cat(parts, dim=1)
+        if self.way == "plain":
+            return run_pieces(self._temporal_pieces, mix, frames, self.temporal, out_channels=self.out_channels)
+        return mix(frames, self._dense(self.temporal, self.temporal_places), self.groups)
 
     def _spatial_part(self, x: Tensor) -> Tensor:
         """Convolves each frame: [N, Ci, H, W] -> [N, Co, H', W']."""
-        if self.way == "masked":
-            return self._conv(x, self._dense(self.spatial, self.spatial_places))
-        rows = self._split(self.spatial, temporal=False)
-        parts = [self._conv(_select(x, kind.spatial), row) for kind, row in zip(self._types, rows, strict=True)]
-        return torch.cat(parts, dim=1)
-
-    def _conv(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.conv2d(x, weight, stride=self.stride, padding=self.padding, dilation=self.dilation)
+        if self.way == "plain":
+            return run_pieces(self._spatial_pieces, self.window.conv, x, self.spatial, out_channels=self.out_channels)
+        return self.window.conv(x, self._dense(self.spatial, self.spatial_places), self.groups)
 
     def _dense(self, kernels: Tensor, places: Tensor) -> Tensor:
-        """Puts the kernels where they belong among zeros: [kernels, ...] -> [Co, Ci, ...]."""
-        zeros = kernels.new_zeros(self.out_channels * self.in_channels, *kernels.shape[1:])
-        return zeros.index_copy(0, places, kernels).unflatten(0, (self.out_channels, self.in_channels))
+        """Puts the kernels where they belong among zeros: [kernels, ...] -> [Co, Ci / groups, ...]."""
+        zeros = kernels.new_zeros(self.out_channels * self.in_channels // self.groups, *kernels.shape[1:])
+        return zeros.index_copy(0, places, kernels).unflatten(0, (self.out_channels, -1))
 
-    def _split(self, kernels: Tensor, *, temporal: bool) -> list[Tensor]:
-        """Splits the kernels by type: [kernels, ...] -> [outputs of the type, channels of the type, ...]."""
-        channels = [len(kind.temporal if temporal else kind.spatial) for kind in self._types]
-        rows = kernels.split([kind.outputs * number for kind, number in zip(self._types, channels, strict=True)])
-        return [row.unflatten(0, (-1, number)) for row, number in zip(rows, channels, strict=True)]
+    def _why_not_fused(self) -> str | None:
+        """Returns what in the layer itself stands against the fused way, None if nothing does."""
+        if self.groups != 1:
+            return f"groups={self.groups}"
+        if self.causal and self.attention is not None:
+            return "causal attention"
+        return None if self.window.centres_are_pixels else f"padding {self.window.padding} beyond half the kernel"
 
-
-class Attention(nn.Module):
-    """Weights the temporal and the spatial part, channel by channel (section 3.3, eq. 3).
-
-    The paper draws this only in its figure 4; our reading: the two means, concatenated, go through C/4 hidden numbers
-    to 2C scores, without biases, and a softmax over the two parts. That is C^2 weights a layer, what the paper's
-    parameter counts ask for. Twice the softmax and zeros in the last layer make it start as eq. 2, the plain addition.
-
-    Args:
-        channels: Output channels C of the conv.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.reduce = nn.Linear(2 * channels, max(channels // 4, 1), bias=False)
-        self.expand = nn.Linear(max(channels // 4, 1), 2 * channels, bias=False)
-        nn.init.zeros_(self.expand.weight)
-
-    def forward(self, temporal: Tensor, spatial: Tensor) -> tuple[Tensor, Tensor]:
-        """Turns means into weights.
-
-        Args:
-            temporal: Means of the temporal part [..., C].
-            spatial: Means of the spatial part [..., C].
-
-        Returns:
-            alpha_T and alpha_S, both [..., C]; at each channel they add up to 2.
-        """
-        scores = self.expand(F.relu(self.reduce(torch.cat([temporal, spatial], dim=-1))))  # [..., 2*C]
-        weights = 2.0 * scores.unflatten(-1, (2, -1)).softmax(dim=-2)  # [..., 2, C]
-        alpha_t, alpha_s = weights.unbind(dim=-2)
-        return alpha_t, alpha_s
+    def _fused_plan(self) -> FusedHybrid:
+        if (reason := self._why_not_fused()) is not None:
+            raise ValueError(f"way must not be fused for this layer, got {reason}; take auto")
+        first = -self._span if self.causal else -(self._span // 2)
+        return FusedHybrid(
+            window=self.window,
+            pieces=self._temporal_pieces,
+            spatial_places=self.spatial_places,
+            temporal_places=self.temporal_places,
+            offsets=tuple(first + self.dilation * tap for tap in range(self.temporal_size)),
+            num_frames=self.num_frames,
+        )
 
 
-def _select(x: Tensor, channels: Sequence[int]) -> Tensor:
-    """Takes some channels of x [N, C, H, W]."""
-    return x.index_select(1, torch.tensor(channels, device=x.device))
+def _check_options(*, fusion: str, temporal_size: int, dilation: int, dilates: str, way: str) -> None:
+    if fusion not in get_args(FusionName):
+        raise ValueError(f"fusion must be attention or sum, got {fusion!r}; sum is the plain addition of eq. 2")
+    if temporal_size < 3 or temporal_size % 2 == 0:
+        raise ValueError(f"temporal_size must be odd and at least 3, got {temporal_size}; 3 is the paper's")
+    if not isinstance(dilation, int) or dilation < 1:
+        raise ValueError(
+            f"dilation must be an integer of at least 1, got {dilation!r}; temporalize knows 'alternating' too"
+        )
+    if dilates not in get_args(DilatesName):
+        raise ValueError(f"dilates must be temporal or both, got {dilates!r}; temporal keeps pretrained kernels as is")
+    if way not in get_args(Way):
+        raise ValueError(f"way must be one of {', '.join(get_args(Way))}, got {way!r}; auto chooses")
 
 
 def _frame_means(x: Tensor) -> Tensor:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from torch import nn
@@ -29,12 +29,14 @@ class TemporalKind:
     """Whether it stands around what was there (and is then outermost), or replaces it."""
     thin_from: int | None = None
     """With a stage of this many blocks, every second block of the network is left alone."""
+    in_turn: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
+    """Option -> word -> the values that the word deals out in turn, from the network's first layer to its last."""
 
 
 TEMPORAL_LAYERS: dict[str, TemporalKind | None] = {
     "none": None,
     "tsm": TemporalKind(TemporalShift, site="entry", wraps=True, thin_from=23),
-    "sth": TemporalKind(STHConv, site="spatial"),
+    "sth": TemporalKind(STHConv, site="spatial", in_turn={"dilation": {"alternating": (1, 2, 3)}}),
 }
 """Name -> layer; `none` is TSN, frames that meet only in the average of their logits."""
 
@@ -74,9 +76,9 @@ def temporalize(
     for kind in kinds:
         known = {name: value for name, value in options.items() if name in _option_names(kind)}
         paths = _chosen_paths(backbone, kind, site=site or kind.site, every=every)
-        for path in paths:
+        for number, path in enumerate(paths):
             place, module = (path, backbone.get_submodule(path)) if kind.wraps else standing_at(backbone, path)
-            layer = kind.layer(module, num_frames=num_frames, causal=causal, **known)
+            layer = kind.layer(module, num_frames=num_frames, causal=causal, **_deal(kind, known, number))
             backbone.set_submodule(place, layer.train(module.training))
     return backbone
 
@@ -116,6 +118,16 @@ def _chosen_paths(backbone: nn.Module, kind: TemporalKind, *, site: str, every: 
     if every < 1:
         raise ValueError(f"every must be at least 1, got {every}; 1 takes every block")
     return [found.paths[0] for found in sites if found.index % every == 0]
+
+
+def _deal(kind: TemporalKind, options: dict[str, Any], number: int) -> dict[str, Any]:
+    """Returns the options of the network's layer of this number, words for values in turn replaced."""
+    dealt = dict(options)
+    for option, words in kind.in_turn.items():
+        value = options.get(option)
+        if isinstance(value, str) and value in words:
+            dealt[option] = words[value][number % len(words[value])]
+    return dealt
 
 
 def _option_names(kind: TemporalKind) -> list[str]:
