@@ -1,0 +1,101 @@
+"""Where the kernel of a 2D conv lands: its output positions, their centres, and the pixels that each tap visits.
+
+Shapes: B frames, C channels, H x W pixels (H' x W' after the stride), kH x kW taps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvWindow:
+    """Kernel size, stride, padding and dilation of a conv, each for height and width."""
+
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+    @classmethod
+    def of(cls, conv: nn.Conv2d) -> ConvWindow:
+        """Reads a conv's window.
+
+        Raises:
+            ValueError: If its padding is a word that asks for a different padding on two sides.
+        """
+        return cls(kernel_size=conv.kernel_size, stride=conv.stride, padding=_padding_of(conv), dilation=conv.dilation)
+
+    @property
+    def centre(self) -> tuple[int, int]:
+        """Index of the kernel's middle tap, in height and width."""
+        return self.kernel_size[0] // 2, self.kernel_size[1] // 2
+
+    @property
+    def centres_are_pixels(self) -> bool:
+        """Whether every centre lies inside the frame, as it does unless the padding exceeds half the kernel."""
+        return min(self._starts()) >= 0
+
+    def output_size(self, size: tuple[int, ...]) -> tuple[int, int]:
+        """Returns H' and W' for frames of H x W."""
+        height, width = (
+            (length + 2 * padding - dilation * (taps - 1) - 1) // stride + 1
+            for length, taps, stride, padding, dilation in zip(
+                size, self.kernel_size, self.stride, self.padding, self.dilation, strict=True
+            )
+        )
+        return height, width
+
+    def conv(self, x: Tensor, weight: Tensor, *, groups: int = 1) -> Tensor:
+        """Convolves x [B, C, H, W] with weight [C', C / groups, kH, kW]."""
+        return F.conv2d(x, weight, stride=self.stride, padding=self.padding, dilation=self.dilation, groups=groups)
+
+    def centres(self, x: Tensor) -> Tensor:
+        """Takes the pixels under the kernel's centre at each output position: [B, C, H, W] -> [B, C, H', W']."""
+        height, width = self.output_size(x.shape[-2:])
+        top, left = self._starts()
+        if not self.centres_are_pixels:
+            x = F.pad(x, (max(-left, 0), max(-left, 0), max(-top, 0), max(-top, 0)))
+            top, left = max(top, 0), max(left, 0)
+        return x[..., top :: self.stride[0], left :: self.stride[1]][..., :height, :width]
+
+    def visits(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Tells which rows and columns of frames [B, C, H, W] each tap visits, as ones among zeros.
+
+        Returns:
+            [kH, H] and [kW, W], on the device and in the dtype of `like`.
+        """
+        tables = []
+        for axis, length in enumerate(like.shape[-2:]):
+            steps = torch.arange(self.output_size(like.shape[-2:])[axis], device=like.device)
+            taps = torch.arange(self.kernel_size[axis], device=like.device)
+            visited = steps * self.stride[axis] - self.padding[axis] + taps[:, None] * self.dilation[axis]
+            pixels = torch.arange(length, device=like.device)
+            tables.append((visited[:, :, None] == pixels).any(dim=1).to(like.dtype))
+        return tables[0], tables[1]
+
+    def _starts(self) -> tuple[int, int]:
+        """Returns the row and the column under the centre at the first output position."""
+        top, left = (
+            dilation * (taps // 2) - padding
+            for taps, padding, dilation in zip(self.kernel_size, self.padding, self.dilation, strict=True)
+        )
+        return top, left
+
+
+def _padding_of(conv: nn.Conv2d) -> tuple[int, ...]:
+    """Returns the padding in numbers, which torch also gives as a word."""
+    if not isinstance(conv.padding, str):
+        return conv.padding
+    total = [dilation * (size - 1) for dilation, size in zip(conv.dilation, conv.kernel_size, strict=True)]
+    if conv.padding == "valid":
+        return tuple(0 for _ in total)
+    if any(number % 2 for number in total):
+        raise ValueError(
+            f"conv must have an odd kernel when padded 'same', got {conv.kernel_size}; choose another site"
+        )
+    return tuple(number // 2 for number in total)
