@@ -4,7 +4,7 @@ STAM: a spatio-temporal adaptive module for improving static convolutions in act
 2023, https://doi.org/10.1007/s00371-023-03165-6
 
 Shapes: N clips, T frames, Ci input and Co output channels, H x W pixels (H' x W' after the stride), M calibration
-filters, D = Ci / reduction.
+filters, D hidden channels.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from kinema.layers.stam_attention import PYRAMID, SpatialBranch, TemporalBranch
 AXIS_SIZE = 3
 """Neighbours along each axis that the aggregation sees."""
 AXES = ("time", "height", "width")
+MIN_WIDTH = 8
+"""Hidden channels that the attention branches have at least: a layer norm of very few leaves nothing but signs."""
 
 Calibration = Literal["channel", "kernel"]
 
@@ -85,7 +87,7 @@ class STAMConv(TemporalLayer):
         weight, channels = self.conv.weight, self.conv.in_channels
         shape = (channels, *self.conv.kernel_size) if calibration == "kernel" else (channels,)
         self.filters = nn.Parameter(weight.new_zeros(num_filters, *shape))  # [M, Ci] or [M, Ci, kH, kW]
-        width = max(channels // reduction, 1)
+        width = max(channels // reduction, MIN_WIDTH)
         self.temporal = TemporalBranch(channels, width, num_filters, causal=causal).to(weight)
         self.spatial = SpatialBranch(channels, width, num_filters).to(weight)
         self.aggregation = OmniAggregation(self.norm, causal=causal).to(weight) if aggregation else None

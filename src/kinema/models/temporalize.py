@@ -32,6 +32,8 @@ class TemporalKind:
     """Whether it stands around what was there (and is then outermost), or replaces it."""
     thin_from: int | None = None
     """With a stage of this many blocks, every second block of the network is left alone."""
+    starts_as_2d: bool = False
+    """Whether a fresh one computes what the 2D network did, to the last bit, so that it sees no order until trained."""
     norm: bool = False
     """Whether it stands in place of a conv and its batch norm, at the site `spatial_bn`."""
 
@@ -42,7 +44,7 @@ TEMPORAL_LAYERS: dict[str, TemporalKind | None] = {
     "sth": TemporalKind(STHConv, site="spatial"),
     "stm": TemporalKind(STMConv, site="spatial"),
     "stsm": TemporalKind(SpatioTemporalShift, site="entry", wraps=True),
-    "stam": TemporalKind(STAMConv, site="spatial_bn", norm=True),
+    "stam": TemporalKind(STAMConv, site="spatial_bn", starts_as_2d=True, norm=True),
 }
 """Name -> layer; `none` is TSN, frames that meet only in the average of their logits."""
 
