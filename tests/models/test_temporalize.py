@@ -106,7 +106,7 @@ def test_a_norm_that_goes_on_to_an_activation_leaves_the_activation():
     x = torch.randn(4, 3, 32, 32)
 
     assert type(network.layer1[0].conv1.norm) is nn.BatchNorm2d
-    assert isinstance(network.layer3[0].bn1, nn.Identity)
+    assert isinstance(network.layer1[0].bn2, nn.Identity)
     assert torch.equal(network(x), flat(x))
 
 
