@@ -17,8 +17,11 @@ pytestmark = pytest.mark.parametrize("name", LAYERS)
 
 
 def make_layer(name: str, *, causal: bool = False, stride: int = 1, num_frames: int = T) -> TemporalLayer:
+    kind = TEMPORAL_LAYERS[name]
     conv = nn.Conv2d(16, 12, kernel_size=3, stride=stride, padding=1)
-    return randomize_(TEMPORAL_LAYERS[name].layer(conv, num_frames=num_frames, causal=causal), seed=3)
+    site = (conv, nn.BatchNorm2d(12)) if kind.norm else (conv,)
+    layer = randomize_(kind.layer(*site, num_frames=num_frames, causal=causal), seed=3)
+    return layer.eval()  # in training, batch norm mixes whatever is in the batch
 
 
 def make_clips(num_clips: int = 2, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -26,6 +26,9 @@ def resnet50(**options) -> VideoClassifier:
         ({"temporal": "sth", "fusion": "sum", "fraction": 1 / 2}, 20_092_142, 27_767_439_360),
         ({"temporal": "sth", "fusion": "sum", "arrangement": "merge"}, 21_978_350, 30_233_690_112),
         ({"temporal": "sth", "dilation": "alternating"}, 23_235_822, 30_234_947_584),
+        ({"temporal": "stm", "motion": False}, 23_875_886, 32_745_701_376),
+        ({"temporal": "stm"}, 24_035_194, 33_075_407_872),
+        ({"temporal": "stsm"}, 23_864_558, 32_699_940_864),
     ],
 )
 def test_cost_is_the_papers(options: dict[str, object], parameters: int, macs: int):
@@ -37,6 +40,19 @@ def test_cost_is_the_papers(options: dict[str, object], parameters: int, macs: i
 def test_cost_grows_with_frames():
     # Table 2 prints 61 G for 16 frames: twice the convs and the head, and attention, which runs once a clip.
     assert cost(resnet50(temporal="sth", num_frames=16), size=224).macs == 2 * 30_233_690_112 + 1_257_472
+
+
+def test_calibrating_the_pixels_of_a_kernel_costs_a_second_conv():
+    channel = cost(resnet50(temporal="stam"), size=224)
+    kernel = cost(resnet50(temporal="stam", calibration="kernel"), size=224)
+    # 3 x 3 convs, and the strided first blocks of the last three stages, over 8 frames.
+    widths, sides, blocks = (64, 128, 256, 512), (56, 28, 14, 7), (3, 4, 6, 3)
+    convs = sum(8 * 9 * c**2 * side**2 * count for c, side, count in zip(widths, sides, blocks, strict=True))
+    # And eight more numbers a channel in each of four filters, to mix once a frame.
+    mixed = sum(8 * 4 * 8 * c * count for c, count in zip(widths, blocks, strict=True))
+
+    assert kernel.macs - channel.macs == convs + mixed
+    assert kernel.parameters - channel.parameters == mixed // 8
 
 
 def test_size_is_the_specs_unless_given():

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import timm
 import torch
 import torchvision
+from timm.layers import BatchNormAct2d
 from torch import nn
 
 from kinema.layers.contract import TemporalLayer
@@ -57,6 +60,7 @@ def test_frames_meet_in_every_network_except_without_a_layer(name: str, backbone
         ("torchvision resnet50", "sth", 16),
         ("timm resnet26 without classifier", "sth", 8),
         ("timm test_resnet", "sth", 7),
+        ("timm test_resnet", "stam", 7),
         ("timm test_resnet", "none", 0),
     ],
 )
@@ -80,6 +84,30 @@ def test_weights_of_the_2d_network_carry_over():
         width = len(weight)
         diagonal = torch.block_diag(*[torch.ones(width // 4, width // 4)] * 4).bool()
         assert torch.equal(conv.spatial, weight[~diagonal])
+
+
+@pytest.mark.parametrize("backbone", ["torchvision resnet18", "timm test_resnet"])
+@pytest.mark.parametrize("name", [name for name in LAYERS if TEMPORAL_LAYERS[name].starts_as_2d])
+def test_what_starts_as_the_2d_network_does_so_to_the_last_bit(name: str, backbone: str):
+    flat = randomize_(BACKBONES[backbone]()).eval()
+    network = temporalize(copy.deepcopy(flat), name, num_frames=4)
+    x = torch.randn(8, 3, 32, 32)
+
+    with torch.no_grad():
+        assert torch.equal(network(x), flat(x))
+
+
+def test_a_norm_that_goes_on_to_an_activation_leaves_the_activation():
+    flat = timm.create_model("test_resnet", num_classes=0)
+    for block in (flat.layer1[0], flat.layer2[0]):
+        block.bn1 = BatchNormAct2d(block.bn1.num_features, act_layer=nn.SiLU)
+    randomize_(flat).eval()
+    network = temporalize(copy.deepcopy(flat), "stam", num_frames=4)
+    x = torch.randn(4, 3, 32, 32)
+
+    assert type(network.layer1[0].conv1.norm) is nn.BatchNorm2d
+    assert isinstance(network.layer1[0].bn2, nn.Identity)
+    assert torch.equal(network(x), flat(x))
 
 
 def test_the_backbone_itself_is_changed_and_returned():
@@ -174,7 +202,7 @@ def test_a_causal_network_never_sees_the_future(name: str):
 @pytest.mark.parametrize(
     ("temporal", "options", "sentence"),
     [
-        ("sht", {}, r"temporal must be one of none, tsm, sth, got 'sht'; the nearest name is 'sth'"),
+        ("sht", {}, r"temporal must be one of none, tsm, sth, .*got 'sht'; the nearest name is"),
         (
             "sth",
             {"fracton": 0.5},
@@ -184,6 +212,7 @@ def test_a_causal_network_never_sees_the_future(name: str):
         ("none", {"fraction": 0.5}, r"an option of none must be one of none at all, got 'fraction'"),
         (["sth", "sth"], {}, r"temporal must name each layer once, got 'sth' more than once"),
         ("sth", {"site": "spatial_bn"}, r"site must be a single module for these layers"),
+        ("stam", {"site": "spatial"}, r"site must be a conv and its norm for this layer, got 'spatial'; take 'spat"),
         ("sth", {"site": "exit"}, r"conv must be an nn.Conv2d, got BatchNorm2d"),
         ("sth", {"dilation": "alternate"}, r"dilation must be an integer of at least 1, got 'alternate'; temporalize"),
         ("sth", {"every": 0}, r"every must be at least 1, got 0"),

@@ -11,7 +11,10 @@ from typing import Any, TypeVar
 from torch import nn
 
 from kinema.layers.contract import TemporalLayer
+from kinema.layers.stam import STAMConv
 from kinema.layers.sth import STHConv
+from kinema.layers.stm import STMConv
+from kinema.layers.stsm import SpatioTemporalShift
 from kinema.layers.tsm import TemporalShift
 from kinema.models.sites import find_sites, standing_at
 
@@ -31,12 +34,19 @@ class TemporalKind:
     """With a stage of this many blocks, every second block of the network is left alone."""
     in_turn: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
     """Option -> word -> the values that the word deals out in turn, from the network's first layer to its last."""
+    starts_as_2d: bool = False
+    """Whether a fresh one computes what the 2D network did, to the last bit, so that it sees no order until trained."""
+    norm: bool = False
+    """Whether it stands in place of a conv and its batch norm, at the site `spatial_bn`."""
 
 
 TEMPORAL_LAYERS: dict[str, TemporalKind | None] = {
     "none": None,
     "tsm": TemporalKind(TemporalShift, site="entry", wraps=True, thin_from=23),
     "sth": TemporalKind(STHConv, site="spatial", in_turn={"dilation": {"alternating": (1, 2, 3)}}),
+    "stm": TemporalKind(STMConv, site="spatial"),
+    "stsm": TemporalKind(SpatioTemporalShift, site="entry", wraps=True),
+    "stam": TemporalKind(STAMConv, site="spatial_bn", starts_as_2d=True, norm=True),
 }
 """Name -> layer; `none` is TSN, frames that meet only in the average of their logits."""
 
@@ -75,11 +85,9 @@ def temporalize(
     _check_untouched(backbone, names)
     for kind in kinds:
         known = {name: value for name, value in options.items() if name in _option_names(kind)}
-        paths = _chosen_paths(backbone, kind, site=site or kind.site, every=every)
-        for number, path in enumerate(paths):
-            place, module = (path, backbone.get_submodule(path)) if kind.wraps else standing_at(backbone, path)
-            layer = kind.layer(module, num_frames=num_frames, causal=causal, **_deal(kind, known, number))
-            backbone.set_submodule(place, layer.train(module.training))
+        sites = _chosen_paths(backbone, kind, site=site or kind.site, every=every)
+        for number, paths in enumerate(sites):
+            _place(backbone, kind, paths, num_frames=num_frames, causal=causal, **_deal(kind, known, number))
     return backbone
 
 
@@ -108,8 +116,27 @@ def _lookup(name: str) -> TemporalKind | None:
     return TEMPORAL_LAYERS[name]
 
 
-def _chosen_paths(backbone: nn.Module, kind: TemporalKind, *, site: str, every: int | None) -> list[str]:
-    if site == "spatial_bn":
+def _place(backbone: nn.Module, kind: TemporalKind, paths: tuple[str, ...], **arguments: Any) -> None:  # noqa: ANN401
+    """Builds one layer from what stands at a site, and puts it there."""
+    path = paths[0]
+    place, module = (path, backbone.get_submodule(path)) if kind.wraps else standing_at(backbone, path)
+    modules = [module, *map(backbone.get_submodule, paths[1:])]
+    backbone.set_submodule(place, kind.layer(*modules, **arguments).train(module.training))
+    if kind.norm:
+        backbone.set_submodule(paths[1], _after_norm(modules[1]))
+
+
+def _after_norm(norm: nn.Module) -> nn.Module:
+    """Returns what a norm does after normalizing: nothing, or the drop and activation of timm's BatchNormAct2d."""
+    rest = [part for part in (getattr(norm, "drop", None), getattr(norm, "act", None)) if isinstance(part, nn.Module)]
+    rest = [part for part in rest if not isinstance(part, nn.Identity)]
+    return nn.Sequential(*rest).train(norm.training) if rest else nn.Identity()
+
+
+def _chosen_paths(backbone: nn.Module, kind: TemporalKind, *, site: str, every: int | None) -> list[tuple[str, ...]]:
+    if kind.norm and site != "spatial_bn":
+        raise ValueError(f"site must be a conv and its norm for this layer, got {site!r}; take 'spatial_bn'")
+    if not kind.norm and site == "spatial_bn":
         raise ValueError("site must be a single module for these layers, got 'spatial_bn'; take 'spatial'")
     sites = find_sites(backbone, site)
     if every is None:
@@ -117,7 +144,7 @@ def _chosen_paths(backbone: nn.Module, kind: TemporalKind, *, site: str, every: 
         every = 2 if kind.thin_from is not None and deepest >= kind.thin_from else 1
     if every < 1:
         raise ValueError(f"every must be at least 1, got {every}; 1 takes every block")
-    return [found.paths[0] for found in sites if found.index % every == 0]
+    return [found.paths for found in sites if found.index % every == 0]
 
 
 def _deal(kind: TemporalKind, options: dict[str, Any], number: int) -> dict[str, Any]:

@@ -1,0 +1,192 @@
+"""STSM, the spatio-temporal shift: a few channels take their value from a neighbour in time, in height or in width.
+
+STSM: Spatio-Temporal Shift Module for Efficient Action Recognition, Mathematics 2022, https://arxiv.org/abs/2112.02523
+
+Shapes: N clips, T frames, C channels, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kinema.layers.contract import TemporalLayer, step_through
+from kinema.layers.folding import fold_time, unfold_time
+
+AXES = "THW"
+
+
+@dataclass(frozen=True)
+class Move:
+    """What happens to some neighbouring channels: at t, y, x they take what is at t + time, y + height, x + width."""
+
+    channels: int
+    """How many."""
+    time: int = 0
+    """Frames: 1 looks ahead, -1 back."""
+    height: int = 0
+    """Rows."""
+    width: int = 0
+    """Columns."""
+
+
+class SpatioTemporalShift(TemporalLayer):
+    """Shifts the input of what stands at its site, which it keeps as `net`; no parameters, no multiply-adds.
+
+    The paper says what is shifted, not how many channels nor where in the network; the rest is our reading. From the
+    first channel on, each axis has two groups, one that looks ahead along it and one that looks back; zeros come in
+    at the edges; other channels stay. Time's groups are as wide as TSM's, and `axes="T"` is TSM. It stands where TSM
+    stands by default, before a block's first conv, so that the shortcut keeps what is shifted out.
+
+    Args:
+        net: The module in front of which channels are shifted.
+        num_frames: Frames T of a clip.
+        axes: Which of time, height and width: "THW", "TH", "HW", "T", ... Without T the order of frames is not seen.
+        num_divisions: One in this many channels moves each way in time.
+        spatial_divisions: One in this many channels moves each way in height, and as many in width.
+        joint: Whether there are only two groups, one ahead along all axes at once and one back along all; as wide as
+            those of time where time is among the axes, else as those of space.
+        causal: No group looks ahead in time: TSM's online rule, by which the one that would looks back, and the other
+            stays (where joint, in time only). Moves in height and width are the same.
+
+    Raises:
+        ValueError: If axes are no letters of THW, or the groups are more than all channels.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        num_frames: int,
+        axes: str = AXES,
+        num_divisions: int = 8,
+        spatial_divisions: int = 16,
+        joint: bool = False,
+        causal: bool = False,
+    ) -> None:
+        super().__init__(num_frames=num_frames, causal=causal)
+        _check(axes, num_divisions=num_divisions, spatial_divisions=spatial_divisions, joint=joint)
+        self.net = net
+        self.axes, self.joint = axes, joint
+        self.num_divisions, self.spatial_divisions = num_divisions, spatial_divisions
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shifts, then runs `net`.
+
+        Args:
+            x: Frames [N*T, C, H, W].
+
+        Returns:
+            What `net` gives [N*T, C', H', W'].
+        """
+        return self.net(fold_time(shift_clip(unfold_time(x, self.num_frames), self.moves(x.shape[1]))))
+
+    def moves(self, channels: int) -> list[Move]:
+        """Returns the moves of an input of this many channels."""
+        return make_moves(
+            channels,
+            axes=self.axes,
+            num_divisions=self.num_divisions,
+            spatial_divisions=self.spatial_divisions,
+            joint=self.joint,
+            causal=self.causal,
+        )
+
+    def _step(self, x: Tensor, state: tuple[Tensor, object] | None) -> tuple[Tensor, tuple[Tensor, object]]:
+        moves = self.moves(x.shape[1])
+        fold = moves[0].channels if moves[0].time else 0  # a causal layer looks back in its first group only
+        now, rest = x[:, :fold], x[:, fold:]
+        before, inner = (torch.zeros_like(now), None) if state is None else state
+        still = [Move(move.channels, height=move.height, width=move.width) for move in moves]
+        shifted = shift_clip(torch.cat([before, rest], dim=1).unsqueeze(1), still).squeeze(1)
+        y, inner = step_through(self.net, shifted, inner)
+        return y, (now, inner)
+
+    def extra_repr(self) -> str:
+        """Names the layer's numbers."""
+        return (
+            f"num_frames={self.num_frames}, axes={self.axes}, num_divisions={self.num_divisions}, "
+            f"spatial_divisions={self.spatial_divisions}, joint={self.joint}, causal={self.causal}"
+        )
+
+
+def make_moves(
+    channels: int,
+    *,
+    axes: str = AXES,
+    num_divisions: int = 8,
+    spatial_divisions: int = 16,
+    joint: bool = False,
+    causal: bool = False,
+) -> list[Move]:
+    """Decides which channels move where; the arguments are those of `SpatioTemporalShift`.
+
+    Args:
+        channels: Channels C.
+        axes: Axes along which something moves.
+        num_divisions: One in this many channels moves each way in time.
+        spatial_divisions: One in this many channels moves each way in height, and in width.
+        joint: Whether the same channels move along all axes.
+        causal: Whether nothing looks ahead in time.
+
+    Returns:
+        Moves of neighbouring channels, from the first one on; what is left stays.
+
+    Raises:
+        ValueError: If axes are no letters of THW, or the groups are more than all channels.
+    """
+    _check(axes, num_divisions=num_divisions, spatial_divisions=spatial_divisions, joint=joint)
+    moves = []
+    for group in [axes] if joint else sorted(axes, key=AXES.index):
+        width = channels // (num_divisions if "T" in group else spatial_divisions)
+        for way in (1, -1):
+            time = (-1 if way == 1 else 0) if causal else way
+            moves.append(
+                Move(
+                    width,
+                    time=time if "T" in group else 0,
+                    height=way if "H" in group else 0,
+                    width=way if "W" in group else 0,
+                )
+            )
+    return moves
+
+
+def shift_clip(x: Tensor, moves: list[Move]) -> Tensor:
+    """Moves channels of a clip; the same as a depthwise 3 x 3 x 3 conv whose kernels are a one among zeros.
+
+    This is the whole of STSM for any network. One with 3D convs, whose features are [N, C, T, H, W], takes
+    `shift_clip(x.transpose(1, 2), make_moves(C)).transpose(1, 2)`; tokens of a transformer are first laid out as clips.
+
+    Args:
+        x: Clips [N, T, C, H, W].
+        moves: What moves, from the first channel on.
+
+    Returns:
+        Clips [N, T, C, H, W]; what has no neighbour is zero.
+    """
+    parts, start = [], 0
+    for move in moves:
+        part = x[:, :, start : start + move.channels]
+        start += move.channels
+        ways = (move.width, move.height, 0, move.time)
+        parts.append(F.pad(part, [pad for way in ways for pad in (-way, way)]))
+    return torch.cat([*parts, x[:, :, start:]], dim=2)
+
+
+def _check(axes: str, *, num_divisions: int, spatial_divisions: int, joint: bool) -> None:
+    if not axes or len(set(axes)) < len(axes) or not set(axes) <= set(AXES):
+        raise ValueError(f"axes must be some of the letters {AXES}, each once, got {axes!r}; 'THW' shifts along all")
+    for name, value in (("num_divisions", num_divisions), ("spatial_divisions", spatial_divisions)):
+        if value < 2:
+            raise ValueError(f"{name} must be at least 2, got {value}; a group each way must fit")
+    groups = [axes] if joint else list(axes)
+    share = sum(2.0 / (num_divisions if "T" in group else spatial_divisions) for group in groups)
+    if share > 1.0 + 1e-9:
+        raise ValueError(
+            "num_divisions and spatial_divisions must leave each channel in one group at most, got "
+            f"{num_divisions} and {spatial_divisions}, which move {share:.2g} of the channels; raise them"
+        )
