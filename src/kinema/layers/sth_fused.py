@@ -2,8 +2,9 @@
 
 Both parts are linear in x, so that the means which attention asks for follow from sums of x over the pixels that each
 tap visits, before either part exists. The weights are then known in advance: the spatial part is scaled where it lies,
-and temporal kernels, scaled clip by clip, add their matrix products in place, a frame's shift being an offset in
-memory. For the backward pass only x and the output are kept, which the network around keeps anyhow.
+or the conv's weight clip by clip where that is smaller, and temporal kernels, scaled clip by clip, add their matrix
+products in place, a frame's shift being an offset in memory. Of the maps, only x and the output are kept for the
+backward pass, which the network around keeps anyhow.
 
 Shapes: N clips, T frames, Ci input and Co output channels, H x W pixels (H' x W' after the stride), kT taps in time.
 """
@@ -15,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -41,6 +41,11 @@ class FusedHybrid:
     offsets: tuple[int, ...]
     """How many frames ahead each tap looks."""
     num_frames: int
+
+    @property
+    def this_frame(self) -> int:
+        """The tap that reads the frame at hand."""
+        return self.offsets.index(0)
 
     def moves(self, num_rows: int, *, but: int | None) -> Iterator[tuple[int, slice, slice]]:
         """Yields each tap that meets a frame, with the rows that it writes and those it reads, of T * H' * W'."""
@@ -69,15 +74,21 @@ def run_fused(x: Tensor, spatial: Tensor, temporal: Tensor, plan: FusedHybrid, a
 
     Returns:
         Frames [N*T, Co, H', W'], channels last.
+
+    Raises:
+        ValueError: If the batch is not a whole number of clips.
     """
+    unfold_time(x, plan.num_frames)
     device = x.device.type
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
         x, spatial, temporal = x.to(dtype), spatial.to(dtype), temporal.to(dtype)
     x = x.contiguous(memory_format=torch.channels_last)
     with torch.autocast(device, enabled=False):
-        kernels, log_alpha, this_frame = temporal.mT.unsqueeze(1).contiguous(), None, _this_frame(temporal, plan)
-        weight = _dense(spatial, this_frame if attention is None else None, plan, in_channels=x.shape[1])
+        kernels, log_alpha = temporal.mT.unsqueeze(1).contiguous(), None
+        num_kernels = len(plan.spatial_places) + len(plan.temporal_places)
+        weight = spatial.new_zeros(num_kernels, *spatial.shape[1:]).index_copy(0, plan.spatial_places, spatial)
+        weight = weight.unflatten(0, (-1, x.shape[1]))  # [Co, Ci, kH, kW]
         if attention is not None:
             x, total, frames = _Sums.apply(x, plan)
             means = _means(total, frames, weight, temporal, plan)
@@ -86,22 +97,6 @@ def run_fused(x: Tensor, spatial: Tensor, temporal: Tensor, plan: FusedHybrid, a
             kernels = kernels * log_alphas[:, 0].exp().to(kernels.dtype).index_select(1, plan.row_outputs)
         y: Tensor = _Fused.apply(x, weight, kernels, log_alpha, plan)
     return y
-
-
-def _dense(spatial: Tensor, this_frame: Tensor | None, plan: FusedHybrid, *, in_channels: int) -> Tensor:
-    """Makes the weight of the dense conv [Co, Ci, kH, kW], zero at temporal kernels but for their tap at this frame."""
-    num_kernels = len(plan.spatial_places) + len(plan.temporal_places)
-    weight = spatial.new_zeros(num_kernels, *spatial.shape[1:]).index_copy(0, plan.spatial_places, spatial)
-    if this_frame is not None:
-        (height, width), (top, left) = plan.window.kernel_size, plan.window.centre
-        centred = F.pad(this_frame[:, None, None], (left, width - 1 - left, top, height - 1 - top))
-        weight = weight.index_copy(0, plan.temporal_places, centred)
-    return weight.unflatten(0, (-1, in_channels))
-
-
-def _this_frame(temporal: Tensor, plan: FusedHybrid) -> Tensor:
-    """Returns the temporal kernels' tap that reads the frame at hand [kernels]."""
-    return temporal[:, plan.offsets.index(0)]
 
 
 def _means(total: Tensor, frames: Tensor, weight: Tensor, temporal: Tensor, plan: FusedHybrid) -> tuple[Tensor, Tensor]:
@@ -154,7 +149,9 @@ class _Sums(torch.autograd.Function):
 class _Fused(torch.autograd.Function):
     """The conv, its scaling by alpha_S and the products through time.
 
-    With y = alpha_S * O_S + alpha_T * O_T, the gradient along log alpha_S is the sum of grad * y less that of
+    Where maps are larger than kernels, and without attention, weights are folded: alpha_S and the tap of this very
+    frame go into the conv's weight, clip by clip. Elsewhere the conv's output is scaled. There, with
+    y = alpha_S * O_S + alpha_T * O_T, the gradient along log alpha_S is the sum of grad * y less that of
     grad * alpha_T * O_T, and the latter the gradients of the kernels give: no part has to be kept or made again.
     """
 
@@ -168,16 +165,24 @@ class _Fused(torch.autograd.Function):
         plan: FusedHybrid,
     ) -> Tensor:
         """Takes x [N*T, Ci, H, W], kernels through time [kT, N or 1, rows] and log alpha_S [N, Co]."""
-        y = plan.window.conv(x, weight).contiguous(memory_format=torch.channels_last)
+        height, width = plan.window.output_size(x.shape[-2:])
+        ctx.folds = log_alpha is None or 2 * weight.numel() < plan.num_frames * height * width * weight.shape[0]
+        if ctx.folds:
+            weights = _folded(weight, kernels, log_alpha, plan)
+            made = [plan.window.conv(own, one) for own, one in zip(x.chunk(len(weights)), weights, strict=True)]
+            y = made[0] if len(made) == 1 else torch.cat(made)
+        else:
+            y = plan.window.conv(x, weight)
+        y = y.contiguous(memory_format=torch.channels_last)
         rows, x_rows = _rows(y, plan), _rows(plan.window.centres(x), plan)
-        if log_alpha is not None:
+        if log_alpha is not None and not ctx.folds:
             rows.mul_(log_alpha.exp().to(y.dtype)[:, None])
         for piece in plan.pieces:
             mixed, seen, own = rows[..., _span(piece.outputs)], _channels(x_rows, piece.inputs), piece.cut(kernels)
-            for tap, write, read in plan.moves(rows.shape[1], but=0 if log_alpha is None else None):
+            for tap, write, read in plan.moves(rows.shape[1], but=0 if ctx.folds else None):
                 _add_product(mixed[:, write], seen[:, read], own[tap].mT)
         ctx.plan = plan
-        ctx.save_for_backward(x, weight, kernels, log_alpha, None if log_alpha is None else y)
+        ctx.save_for_backward(x, weight, kernels, log_alpha, None if ctx.folds else y)
         return y
 
     @staticmethod
@@ -187,19 +192,44 @@ class _Fused(torch.autograd.Function):
         x, weight, kernels, log_alpha, y = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
         rows = _rows(grad, plan)
-        scaled = grad
-        if log_alpha is not None:
-            scaled = torch.empty_like(grad)
-            torch.mul(rows, log_alpha.exp().to(grad.dtype)[:, None], out=_rows(scaled, plan))
+        if ctx.folds:
+            grad_x, grad_weights = _folded_backward(grad, x, _folded(weight, kernels, log_alpha, plan), plan)
+            grad_kernels = _time_backward(grad_x, rows, x, kernels, plan, but=0)
+            top, left = plan.window.centre
+            this_frame = grad_weights.flatten(1, 2)[..., top, left].index_select(1, plan.temporal_places)
+            grad_kernels[plan.this_frame] = this_frame
+            if log_alpha is None:
+                return grad_x, grad_weights[0], grad_kernels, None, None
+            alpha = log_alpha.exp()
+            along = (grad_weights * weight).sum(dim=(2, 3, 4), dtype=log_alpha.dtype)  # [N, Co]
+            grad_weight = (grad_weights * alpha.to(grad.dtype)[..., None, None, None]).sum(dim=0)
+            return grad_x, grad_weight, grad_kernels, along * alpha, None
+        scaled = torch.empty_like(grad)
+        torch.mul(rows, log_alpha.exp().to(grad.dtype)[:, None], out=_rows(scaled, plan))
         grad_x, grad_weight = _conv_backward(scaled, x, weight, plan.window)
-        del scaled
-        grad_kernels = _time_backward(grad_x, rows, x, kernels, plan, but=0 if log_alpha is None else None)
-        grad_log = None
-        if log_alpha is not None:
-            along_y = (rows * _rows(y, plan)).sum(dim=1, dtype=log_alpha.dtype)
-            along_time = (grad_kernels * kernels).sum(dim=0, dtype=log_alpha.dtype)  # [N, rows]
-            grad_log = along_y.index_add(1, plan.row_outputs, along_time, alpha=-1)
+        grad_kernels = _time_backward(grad_x, rows, x, kernels, plan, but=None)
+        along_y = (rows * _rows(y, plan)).sum(dim=1, dtype=log_alpha.dtype)
+        along_time = (grad_kernels * kernels).sum(dim=0, dtype=log_alpha.dtype)  # [N, rows]
+        grad_log = along_y.index_add(1, plan.row_outputs, along_time, alpha=-1)
         return grad_x, grad_weight, grad_kernels, grad_log, None
+
+
+def _folded(weight: Tensor, kernels: Tensor, log_alpha: Tensor | None, plan: FusedHybrid) -> Tensor:
+    """Puts alpha_S and the tap of this very frame into the conv's weight: [N or 1, Co, Ci, kH, kW]."""
+    alpha = None if log_alpha is None else log_alpha.exp().to(weight.dtype)[..., None, None, None]
+    weights = weight.clone()[None] if alpha is None else weight * alpha
+    top, left = plan.window.centre
+    weights.flatten(1, 2)[..., top, left].index_copy_(1, plan.temporal_places, kernels[plan.this_frame])
+    return weights
+
+
+def _folded_backward(grad: Tensor, x: Tensor, weights: Tensor, plan: FusedHybrid) -> tuple[Tensor, Tensor]:
+    """Returns the gradients of x and of each clip's weight [N or 1, Co, Ci, kH, kW]."""
+    count = len(weights)
+    pairs = [_conv_backward(*own, plan.window) for own in zip(grad.chunk(count), x.chunk(count), weights, strict=True)]
+    if count == 1:
+        return pairs[0][0], pairs[0][1][None]
+    return torch.cat([pair[0] for pair in pairs]), torch.stack([pair[1] for pair in pairs])
 
 
 def _conv_backward(grad: Tensor, x: Tensor, weight: Tensor, window: ConvWindow) -> tuple[Tensor, Tensor]:
