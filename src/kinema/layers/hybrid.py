@@ -32,6 +32,10 @@ class Piece:
     units: int
     """How many times the same rows come again among all kernels of the kind."""
 
+    def cut(self, kernels: Tensor) -> Tensor:
+        """Views its kernels in many sets of those of a conv without groups [..., kernels]: [..., outputs, inputs]."""
+        return kernels[..., self.rows].unflatten(-1, (len(self.outputs), len(self.inputs)))
+
     def weight(self, kernels: Tensor) -> Tensor:
         """Cuts its weight out of all kernels of its kind [kernels, ...]: [outputs, inputs / groups, ...]."""
         own = kernels.unflatten(0, (self.units, -1))[:, self.rows]

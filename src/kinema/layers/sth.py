@@ -252,6 +252,7 @@ class STHConv(TemporalLayer):
             pieces=self._temporal_pieces,
             spatial_places=self.spatial_places,
             temporal_places=self.temporal_places,
+            row_outputs=self.temporal_places // self.in_channels,
             offsets=tuple(first + self.dilation * tap for tap in range(self.temporal_size)),
             num_frames=self.num_frames,
         )

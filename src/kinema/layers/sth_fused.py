@@ -2,8 +2,9 @@
 
 Both parts are linear in x, so that the means which attention asks for follow from sums of x over the pixels that each
 tap visits, before either part exists. The weights are then known in advance: the spatial part is scaled where it lies,
-and temporal kernels, scaled clip by clip, add their matrix products in place, a frame's shift being an offset in
-memory. For the backward pass only x and the output are kept, which the network around keeps anyhow.
+or the conv's weight clip by clip where that is smaller, and temporal kernels, scaled clip by clip, add their matrix
+products in place, a frame's shift being an offset in memory. Of the maps, only x and the output are kept for the
+backward pass, which the network around keeps anyhow.
 
 Shapes: N clips, T frames, Ci input and Co output channels, H x W pixels (H' x W' after the stride), kT taps in time.
 """
@@ -15,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -36,9 +36,16 @@ class FusedHybrid:
     """Where the temporal kernels stand among all Co * Ci."""
     spatial_places: Tensor
     """Where the spatial kernels stand among all Co * Ci."""
+    row_outputs: Tensor
+    """The output channel of each temporal kernel."""
     offsets: tuple[int, ...]
     """How many frames ahead each tap looks."""
     num_frames: int
+
+    @property
+    def this_frame(self) -> int:
+        """The tap that reads the frame at hand."""
+        return self.offsets.index(0)
 
     def moves(self, num_rows: int, *, but: int | None) -> Iterator[tuple[int, slice, slice]]:
         """Yields each tap that meets a frame, with the rows that it writes and those it reads, of T * H' * W'."""
@@ -67,39 +74,29 @@ def run_fused(x: Tensor, spatial: Tensor, temporal: Tensor, plan: FusedHybrid, a
 
     Returns:
         Frames [N*T, Co, H', W'], channels last.
+
+    Raises:
+        ValueError: If the batch is not a whole number of clips.
     """
+    unfold_time(x, plan.num_frames)
     device = x.device.type
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
         x, spatial, temporal = x.to(dtype), spatial.to(dtype), temporal.to(dtype)
     x = x.contiguous(memory_format=torch.channels_last)
     with torch.autocast(device, enabled=False):
-        log_alphas = None
-        if attention is None:
-            weight = _dense(spatial, _this_frame(temporal, plan), plan, in_channels=x.shape[1])
-        else:
-            weight = _dense(spatial, None, plan, in_channels=x.shape[1])
+        kernels, log_alpha = temporal.mT.unsqueeze(1).contiguous(), None
+        num_kernels = len(plan.spatial_places) + len(plan.temporal_places)
+        weight = spatial.new_zeros(num_kernels, *spatial.shape[1:]).index_copy(0, plan.spatial_places, spatial)
+        weight = weight.unflatten(0, (-1, x.shape[1]))  # [Co, Ci, kH, kW]
+        if attention is not None:
             x, total, frames = _Sums.apply(x, plan)
             means = _means(total, frames, weight, temporal, plan)
             log_alphas = attention.log_weights(*(mean.to(attention.reduce.weight.dtype) for mean in means))
-        y: Tensor = _Fused.apply(x, weight, temporal, log_alphas, plan)
+            log_alpha = log_alphas[:, 1]
+            kernels = kernels * log_alphas[:, 0].exp().to(kernels.dtype).index_select(1, plan.row_outputs)
+        y: Tensor = _Fused.apply(x, weight, kernels, log_alpha, plan)
     return y
-
-
-def _dense(spatial: Tensor, this_frame: Tensor | None, plan: FusedHybrid, *, in_channels: int) -> Tensor:
-    """Makes the weight of the dense conv [Co, Ci, kH, kW], zero at temporal kernels but for their tap at this frame."""
-    num_kernels = len(plan.spatial_places) + len(plan.temporal_places)
-    weight = spatial.new_zeros(num_kernels, *spatial.shape[1:]).index_copy(0, plan.spatial_places, spatial)
-    if this_frame is not None:
-        (height, width), (top, left) = plan.window.kernel_size, plan.window.centre
-        centred = F.pad(this_frame[:, None, None], (left, width - 1 - left, top, height - 1 - top))
-        weight = weight.index_copy(0, plan.temporal_places, centred)
-    return weight.unflatten(0, (-1, in_channels))
-
-
-def _this_frame(temporal: Tensor, plan: FusedHybrid) -> Tensor:
-    """Returns the temporal kernels' tap that reads the frame at hand [kernels]."""
-    return temporal[:, plan.offsets.index(0)]
 
 
 def _means(total: Tensor, frames: Tensor, weight: Tensor, temporal: Tensor, plan: FusedHybrid) -> tuple[Tensor, Tensor]:
@@ -150,10 +147,12 @@ class _Sums(torch.autograd.Function):
 
 
 class _Fused(torch.autograd.Function):
-    """The conv, its scaling and the products through time; takes the logarithms of alpha_T and alpha_S [N, 2, Co].
+    """The conv, its scaling by alpha_S and the products through time.
 
-    With y = alpha_T * O_T + alpha_S * O_S, the gradient along log alpha_T is the sum of grad * alpha_T * O_T, which the
-    gradients of the scaled temporal kernels give, and that along log alpha_S is what is left of the sum of grad * y.
+    Where maps are larger than kernels, and without attention, weights are folded: alpha_S and the tap of this very
+    frame go into the conv's weight, clip by clip. Elsewhere the conv's output is scaled. There, with
+    y = alpha_S * O_S + alpha_T * O_T, the gradient along log alpha_S is the sum of grad * y less that of
+    grad * alpha_T * O_T, and the latter the gradients of the kernels give: no part has to be kept or made again.
     """
 
     @staticmethod
@@ -161,42 +160,76 @@ class _Fused(torch.autograd.Function):
         ctx: Any,  # noqa: ANN401 (torch's context)
         x: Tensor,
         weight: Tensor,
-        temporal: Tensor,
-        log_alphas: Tensor | None,
+        kernels: Tensor,
+        log_alpha: Tensor | None,
         plan: FusedHybrid,
     ) -> Tensor:
-        y = plan.window.conv(x, weight).contiguous(memory_format=torch.channels_last)
+        """Takes x [N*T, Ci, H, W], kernels through time [kT, N or 1, rows] and log alpha_S [N, Co]."""
+        height, width = plan.window.output_size(x.shape[-2:])
+        ctx.folds = log_alpha is None or 2 * weight.numel() < plan.num_frames * height * width * weight.shape[0]
+        if ctx.folds:
+            weights = _folded(weight, kernels, log_alpha, plan)
+            made = [plan.window.conv(own, one) for own, one in zip(x.chunk(len(weights)), weights, strict=True)]
+            y = made[0] if len(made) == 1 else torch.cat(made)
+        else:
+            y = plan.window.conv(x, weight)
+        y = y.contiguous(memory_format=torch.channels_last)
         rows, x_rows = _rows(y, plan), _rows(plan.window.centres(x), plan)
-        if log_alphas is not None:
-            rows.mul_(log_alphas[:, 1:].exp().to(y.dtype))
+        if log_alpha is not None and not ctx.folds:
+            rows.mul_(log_alpha.exp().to(y.dtype)[:, None])
         for piece in plan.pieces:
-            mixed, seen = _channels(rows, piece.outputs), _channels(x_rows, piece.inputs)
-            scaled = _scaled_kernels(piece, temporal, log_alphas)
-            for tap, write, read in plan.moves(rows.shape[1], but=0 if log_alphas is None else None):
-                _add_product(mixed[:, write], seen[:, read], scaled[..., tap].mT)
+            mixed, seen, own = rows[..., _span(piece.outputs)], _channels(x_rows, piece.inputs), piece.cut(kernels)
+            for tap, write, read in plan.moves(rows.shape[1], but=0 if ctx.folds else None):
+                _add_product(mixed[:, write], seen[:, read], own[tap].mT)
         ctx.plan = plan
-        ctx.save_for_backward(x, weight, temporal, log_alphas, None if log_alphas is None else y)
+        ctx.save_for_backward(x, weight, kernels, log_alpha, None if ctx.folds else y)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         plan: FusedHybrid = ctx.plan
-        x, weight, temporal, log_alphas, y = ctx.saved_tensors
+        x, weight, kernels, log_alpha, y = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
         rows = _rows(grad, plan)
-        scaled = grad
-        if log_alphas is not None:
-            scaled = torch.empty_like(grad)
-            torch.mul(rows, log_alphas[:, 1:].exp().to(grad.dtype), out=_rows(scaled, plan))
+        if ctx.folds:
+            grad_x, grad_weights = _folded_backward(grad, x, _folded(weight, kernels, log_alpha, plan), plan)
+            grad_kernels = _time_backward(grad_x, rows, x, kernels, plan, but=0)
+            top, left = plan.window.centre
+            this_frame = grad_weights.flatten(1, 2)[..., top, left].index_select(1, plan.temporal_places)
+            grad_kernels[plan.this_frame] = this_frame
+            if log_alpha is None:
+                return grad_x, grad_weights[0], grad_kernels, None, None
+            alpha = log_alpha.exp()
+            along = (grad_weights * weight).sum(dim=(2, 3, 4), dtype=log_alpha.dtype)  # [N, Co]
+            grad_weight = (grad_weights * alpha.to(grad.dtype)[..., None, None, None]).sum(dim=0)
+            return grad_x, grad_weight, grad_kernels, along * alpha, None
+        scaled = torch.empty_like(grad)
+        torch.mul(rows, log_alpha.exp().to(grad.dtype)[:, None], out=_rows(scaled, plan))
         grad_x, grad_weight = _conv_backward(scaled, x, weight, plan.window)
-        del scaled
-        grad_temporal, along_t = _time_backward(grad_x, rows, x, temporal, log_alphas, plan)
-        grad_logs = None
-        if log_alphas is not None:
-            along_y = (rows * _rows(y, plan)).sum(dim=1, dtype=along_t.dtype)
-            grad_logs = torch.stack([along_t, along_y - along_t], dim=1).to(log_alphas.dtype)
-        return grad_x, grad_weight, grad_temporal, grad_logs, None
+        grad_kernels = _time_backward(grad_x, rows, x, kernels, plan, but=None)
+        along_y = (rows * _rows(y, plan)).sum(dim=1, dtype=log_alpha.dtype)
+        along_time = (grad_kernels * kernels).sum(dim=0, dtype=log_alpha.dtype)  # [N, rows]
+        grad_log = along_y.index_add(1, plan.row_outputs, along_time, alpha=-1)
+        return grad_x, grad_weight, grad_kernels, grad_log, None
+
+
+def _folded(weight: Tensor, kernels: Tensor, log_alpha: Tensor | None, plan: FusedHybrid) -> Tensor:
+    """Puts alpha_S and the tap of this very frame into the conv's weight: [N or 1, Co, Ci, kH, kW]."""
+    alpha = None if log_alpha is None else log_alpha.exp().to(weight.dtype)[..., None, None, None]
+    weights = weight.clone()[None] if alpha is None else weight * alpha
+    top, left = plan.window.centre
+    weights.flatten(1, 2)[..., top, left].index_copy_(1, plan.temporal_places, kernels[plan.this_frame])
+    return weights
+
+
+def _folded_backward(grad: Tensor, x: Tensor, weights: Tensor, plan: FusedHybrid) -> tuple[Tensor, Tensor]:
+    """Returns the gradients of x and of each clip's weight [N or 1, Co, Ci, kH, kW]."""
+    count = len(weights)
+    pairs = [_conv_backward(*own, plan.window) for own in zip(grad.chunk(count), x.chunk(count), weights, strict=True)]
+    if count == 1:
+        return pairs[0][0], pairs[0][1][None]
+    return torch.cat([pair[0] for pair in pairs]), torch.stack([pair[1] for pair in pairs])
 
 
 def _conv_backward(grad: Tensor, x: Tensor, weight: Tensor, window: ConvWindow) -> tuple[Tensor, Tensor]:
@@ -208,47 +241,24 @@ def _conv_backward(grad: Tensor, x: Tensor, weight: Tensor, window: ConvWindow) 
 
 
 def _time_backward(
-    grad_x: Tensor, rows: Tensor, x: Tensor, temporal: Tensor, log_alphas: Tensor | None, plan: FusedHybrid
-) -> tuple[Tensor, Tensor]:
-    """Adds to the gradient of x what comes through time.
-
-    Returns:
-        The gradients of the temporal kernels, and along log alpha_T [N, Co].
-    """
+    grad_x: Tensor, rows: Tensor, x: Tensor, kernels: Tensor, plan: FusedHybrid, *, but: int | None
+) -> Tensor:
+    """Adds to the gradient of x what comes through time; returns the gradients of the kernels [kT, N or 1, rows]."""
     centres, x_rows = plan.window.centres(grad_x), _rows(plan.window.centres(x), plan)
     everywhere = centres.shape == grad_x.shape
     grad_rows = _rows(grad_x, plan) if everywhere else torch.zeros_like(x_rows)
-    grad_kernels, along = [], []
+    grad_kernels = torch.zeros_like(kernels)
     for piece in plan.pieces:
-        own, seen, grad_seen = (
-            _channels(tensor, channels)
-            for tensor, channels in ((rows, piece.outputs), (x_rows, piece.inputs), (grad_rows, piece.inputs))
-        )
-        scaled = _scaled_kernels(piece, temporal, log_alphas).expand(len(rows), -1, -1, -1)
-        grad_scaled = torch.zeros_like(scaled)  # [N, outputs, inputs, kT]
-        for tap, write, read in plan.moves(rows.shape[1], but=0 if log_alphas is None else None):
-            _add_product(grad_seen[:, read], own[:, write], scaled[..., tap])
-            grad_scaled[..., tap] = own[:, write].mT @ seen[:, read]
+        own, grad_own, mixed = piece.cut(kernels), piece.cut(grad_kernels), rows[..., _span(piece.outputs)]
+        seen, grad_seen = _channels(x_rows, piece.inputs), _channels(grad_rows, piece.inputs)
+        for tap, write, read in plan.moves(rows.shape[1], but=but):
+            _add_product(grad_seen[:, read], mixed[:, write], own[tap])
+            grad_own[tap] = (mixed[:, write].mT @ seen[:, read]).sum_to_size(grad_own[tap].shape)
         if not _run_together(piece.inputs):
             grad_rows[..., list(piece.inputs)] = grad_seen
-        along.append((grad_scaled * scaled).sum(dim=(2, 3), dtype=torch.promote_types(x.dtype, torch.float32)))
-        if log_alphas is not None:
-            grad_scaled = grad_scaled * _alphas_of(piece, log_alphas, like=temporal)
-        grad_kernels.append(grad_scaled.sum(dim=0).flatten(0, 1))
     if not everywhere:
         centres += grad_rows.view(-1, *centres.shape[2:], x.shape[1]).movedim(-1, 1)
-    return torch.cat(grad_kernels), torch.cat(along, dim=1)
-
-
-def _scaled_kernels(piece: Piece, temporal: Tensor, log_alphas: Tensor | None) -> Tensor:
-    """Returns a piece's kernels times alpha_T [N, outputs, inputs, kT], [1, ...] without attention."""
-    kernels = piece.weight(temporal)[None]
-    return kernels if log_alphas is None else kernels * _alphas_of(piece, log_alphas, like=kernels)
-
-
-def _alphas_of(piece: Piece, log_alphas: Tensor, *, like: Tensor) -> Tensor:
-    """Returns alpha_T of a piece's outputs [N, outputs, 1, 1]."""
-    return _channels(log_alphas[:, 0], piece.outputs).exp().to(like.dtype)[..., None, None]
+    return grad_kernels
 
 
 def _rows(x: Tensor, plan: FusedHybrid) -> Tensor:
@@ -267,7 +277,11 @@ def _add_product(into: Tensor, left: Tensor, right: Tensor) -> None:
 
 def _channels(x: Tensor, channels: tuple[int, ...]) -> Tensor:
     """Takes some channels of x [..., C]: a view where they lie side by side."""
-    return x[..., channels[0] : channels[-1] + 1] if _run_together(channels) else x[..., list(channels)]
+    return x[..., _span(channels)] if _run_together(channels) else x[..., list(channels)]
+
+
+def _span(channels: tuple[int, ...]) -> slice:
+    return slice(channels[0], channels[-1] + 1)
 
 
 def _run_together(channels: tuple[int, ...]) -> bool:
