@@ -38,6 +38,8 @@ class TemporalKind:
     """Which blocks get a layer: a row of ones and zeros for each stage, repeated; later stages take the last row."""
     last_of_block: bool = False
     """Whether of several places in a block only the last one is taken."""
+    starts_as_2d: bool = False
+    """Whether a fresh one computes what the 2D network did, to the last bit, so that it sees no order until trained."""
     norm: bool = False
     """Whether it stands in place of a conv and its batch norm, at the site `spatial_bn`."""
     any_length: bool = True
@@ -49,9 +51,9 @@ TEMPORAL_LAYERS: dict[str, TemporalKind | None] = {
     "tsm": TemporalKind(TemporalShift, site="entry", wraps=True, thin_from=23),
     "sth": TemporalKind(STHConv, site="spatial"),
     "tam": TemporalKind(TemporalAdaptive, site="spatial", wraps=True, last_of_block=True, any_length=False),
-    "tadaconv": TemporalKind(TAdaConv, site="spatial_bn", norm=True),
-    "conv2plus1d_sequential": TemporalKind(SequentialConv2Plus1D, site="spatial"),
-    "conv2plus1d_parallel": TemporalKind(ParallelConv2Plus1D, site="spatial"),
+    "tadaconv": TemporalKind(TAdaConv, site="spatial_bn", starts_as_2d=True, norm=True),
+    "conv2plus1d_sequential": TemporalKind(SequentialConv2Plus1D, site="spatial", starts_as_2d=True),
+    "conv2plus1d_parallel": TemporalKind(ParallelConv2Plus1D, site="spatial", starts_as_2d=True),
     "i3d": TemporalKind(InflatedConv, site="entry", pattern=((1,), (1, 0), (1, 0), (0, 1))),
 }
 """Name -> layer; `none` is TSN, frames that meet only in the average of their logits."""
