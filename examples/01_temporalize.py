@@ -28,12 +28,12 @@ def main() -> None:
         backbone = timm.create_model(name, num_classes=0, zero_init_last=False)
         kinema.temporalize(backbone, temporal, num_frames=NUM_FRAMES)
         change = (features(backbone, clip) - features(backbone, clip.flip(1))).abs().max().item()
-        print(f"{temporal:6s} played in reverse, the mean features change by up to {change:.6f}")
+        print(f"{temporal:22s} played in reverse, the mean features change by up to {change:.6f}")
 
     for temporal in kinema.TEMPORAL_LAYERS:
         model = kinema.create_model(name, temporal=temporal, num_frames=NUM_FRAMES, num_classes=10)
         logits = model.eval()(clip)  # [N, K]
-        print(f"{temporal:6s} logits {list(logits.shape)}, {kinema.cost(model, size=size)}")
+        print(f"{temporal:22s} logits {list(logits.shape)}, {kinema.cost(model, size=size)}")
 
 
 @torch.inference_mode()

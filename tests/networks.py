@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from kinema.layers.sth import STHConv
+from kinema.layers.tadaconv import Route
 
 
 def randomize_(model: nn.Module, seed: int = 0) -> nn.Module:
@@ -21,6 +22,7 @@ def randomize_(model: nn.Module, seed: int = 0) -> nn.Module:
     def normal(tensor: torch.Tensor, std: float, mean: float = 0.0) -> None:
         tensor.copy_(mean + std * torch.randn(tensor.shape, generator=generator))
 
+    gentle = {module.expand for module in model.modules() if isinstance(module, Route)}
     with torch.no_grad():
         for module in model.modules():
             is_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
@@ -31,6 +33,8 @@ def randomize_(model: nn.Module, seed: int = 0) -> nn.Module:
                     normal(parameter, 0.2)
                 elif isinstance(module, STHConv):  # its parameters hold one basic kernel a row
                     normal(parameter, math.sqrt(2.0 * module.groups / (module.in_channels * parameter[0].numel())))
+                elif module in gentle:  # it scales the features that it comes from, which would explode with depth
+                    normal(parameter, 0.01 * math.sqrt(2.0 / parameter[0].numel()))
                 else:
                     normal(parameter, math.sqrt(2.0 / parameter[0].numel()))
             if is_norm and module.running_mean is not None:

@@ -29,12 +29,46 @@ def resnet50(**options) -> VideoClassifier:
         ({"temporal": "stm", "motion": False}, 23_875_886, 32_745_701_376),
         ({"temporal": "stm"}, 24_035_194, 33_075_407_872),
         ({"temporal": "stsm"}, 23_864_558, 32_699_940_864),
+        ({"temporal": "conv2plus1d_sequential"}, 27_636_974, 37_632_442_368),
+        ({"temporal": "conv2plus1d_parallel"}, 27_636_974, 37_632_442_368),
     ],
 )
 def test_cost_is_the_papers(options: dict[str, object], parameters: int, macs: int):
     counted = cost(resnet50(**options), size=224)
 
     assert (counted.parameters, counted.macs) == (parameters, macs)
+
+
+SQUARES = sum(blocks * width**2 for blocks, width in ((3, 64), (4, 128), (6, 256), (3, 512)))
+"""Sum over ResNet-50's blocks of the squared width of their 3 x 3 convs."""
+
+
+# Parameters of the official codes' networks, as their arithmetic has them; mmaction2 prints 25.1 M for TAM.
+# Multiply-adds: what TAM's and TAdaConv's branches add to the 2D network, on one number a channel and frame.
+@pytest.mark.parametrize(
+    ("options", "parameters", "branches"),
+    [
+        ({"temporal": "tam"}, 25_127_246, 8 * SQUARES + 3776 * (8 * 16 + 16 * 3)),
+        ({"temporal": "tam", "num_frames": 16}, 25_134_670, 16 * SQUARES + 3776 * (16 * 32 + 32 * 3)),
+        ({"temporal": "tadaconv"}, 27_022_398, SQUARES + 8 * 3 * SQUARES // 2),
+    ],
+)
+def test_cost_of_layers_that_weight_channels(options: dict[str, object], parameters: int, branches: int):
+    counted = cost(resnet50(**options), size=224)
+
+    assert counted.parameters == parameters
+    assert counted.macs == counted.num_frames * 4_087_492_608 + branches
+
+
+def test_inflation_adds_two_taps_to_every_second_conv():
+    counted, flat = cost(resnet50(temporal="i3d"), size=224), cost(resnet50(), size=224)
+
+    # (1,1,1)(1,0,1,0)(1,0,1,0,1,0)(0,1,0): Ci x Co of the convs, and the pixels that they see. With 400 classes and a
+    # stem of five taps these are the 28.0 M that mmaction2 prints.
+    convs = [64 * 64, 256 * 64, 256 * 64, 256 * 128, 512 * 128, 512 * 256, 1024 * 256, 1024 * 256, 2048 * 512]
+    pixels = [56**2, 56**2, 56**2, 56**2, 28**2, 28**2, 14**2, 14**2, 7**2]
+    assert counted.parameters - flat.parameters == 2 * sum(convs)
+    assert counted.macs - flat.macs == 8 * 2 * sum(conv * area for conv, area in zip(convs, pixels, strict=True))
 
 
 def test_cost_grows_with_frames():

@@ -62,6 +62,11 @@ def test_frames_meet_in_every_network_except_without_a_layer(name: str, backbone
         ("timm test_resnet", "sth", 7),
         ("timm test_resnet", "stam", 7),
         ("timm test_resnet", "none", 0),
+        ("torchvision resnet18", "tam", 8),
+        ("torchvision resnet50", "tam", 16),
+        ("torchvision resnet18", "tadaconv", 16),
+        ("torchvision resnet50", "conv2plus1d_parallel", 16),
+        ("torchvision resnet50", "i3d", 9),
     ],
 )
 def test_every_site_gets_a_layer(backbone: str, name: str, number: int):
@@ -157,6 +162,53 @@ def test_tsm_leaves_every_second_block_of_a_very_deep_network_alone(name: str, w
     assert len(layers_of(temporalize(skeleton(name), "tsm", num_frames=8))) == wrapped
 
 
+def test_the_placement_in_front_of_whole_blocks_leaves_none_alone():
+    assert len(layers_of(temporalize(skeleton("resnet101"), "tsm", num_frames=8, site="block"))) == 33
+
+
+def test_inflated_blocks_are_those_of_the_papers_resnet():
+    found = layers_of(temporalize(skeleton("resnet50"), "i3d", num_frames=4))
+
+    blocks = ["1.0", "1.1", "1.2", "2.0", "2.2", "3.0", "3.2", "3.4", "4.1"]
+    assert list(found) == [f"layer{block}.conv1" for block in blocks]
+
+
+def test_a_pattern_gives_way_to_every_and_holds_at_other_sites():
+    everywhere = temporalize(skeleton("resnet50"), "i3d", num_frames=4, every=1)
+    spatial = temporalize(skeleton("resnet50"), "i3d", num_frames=4, site="spatial")
+
+    assert len(layers_of(everywhere)) == 16
+    assert len(layers_of(spatial)) == 9
+    assert spatial.layer1[0].conv2.conv.weight.shape == (64, 64, 3, 3, 3)
+
+
+def test_tam_stands_between_the_convs_of_a_block():
+    basic, bottleneck = (temporalize(skeleton(name), "tam", num_frames=4) for name in ("resnet18", "resnet50"))
+
+    assert [path.split(".")[2] for path in layers_of(basic)] == ["conv2"] * 8
+    assert [path.split(".")[2] for path in layers_of(bottleneck)] == ["conv2"] * 16
+
+
+def test_tadaconv_takes_the_norm_with_it():
+    backbone = temporalize(torchvision.models.resnet18(), "tadaconv", num_frames=4)
+
+    assert isinstance(backbone.layer1[0].conv1.norm, nn.BatchNorm2d)
+    assert isinstance(backbone.layer1[0].bn1, nn.Identity)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [*((name, {}) for name in LAYERS if TEMPORAL_LAYERS[name].starts_as_2d), ("i3d", {"start": "centre"})],
+)
+def test_starts_as_the_2d_network_to_the_last_bit(name: str, options: dict[str, str]):
+    backbone = randomize_(timm.create_model("test_resnet", num_classes=5)).eval()
+    x = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        expected = backbone(x)
+
+        assert torch.equal(temporalize(backbone, name, num_frames=4, **options)(x), expected)
+
+
 def test_every_second_block_on_request():
     backbone = temporalize(skeleton(), "sth", num_frames=4, every=2)
 
@@ -216,6 +268,9 @@ def test_a_causal_network_never_sees_the_future(name: str):
         ("sth", {"site": "exit"}, r"conv must be an nn.Conv2d, got BatchNorm2d"),
         ("sth", {"dilation": "alternate"}, r"dilation must be an integer of at least 1, got 'alternate'; temporalize"),
         ("sth", {"every": 0}, r"every must be at least 1, got 0"),
+        ("i3d", {"every": 0}, r"every must be at least 1, got 0"),
+        ("tadaconv", {"site": "spatial"}, r"site must be a conv and its norm for this layer, got 'spatial'"),
+        ("tam", {"site": "block"}, r"net must be a conv with in_channels, got BasicBlock; take the site spatial"),
     ],
 )
 def test_what_cannot_be_is_refused(temporal: str | list[str], options: dict[str, object], sentence: str):

@@ -28,14 +28,22 @@ class TemporalLayer(nn.Module, ABC):
         self.set_num_frames(num_frames)
 
     def set_num_frames(self, num_frames: int) -> None:
-        """Changes T; a layer whose weights depend on T overrides this and refuses.
+        """Changes T.
+
+        Raises:
+            ValueError: If num_frames is below 1, or the layer cannot have another T.
+        """
+        self.check_num_frames(num_frames)
+        self.num_frames = num_frames
+
+    def check_num_frames(self, num_frames: int) -> None:
+        """Says whether T can change; a layer whose weights depend on T overrides this and refuses.
 
         Raises:
             ValueError: If num_frames is below 1.
         """
         if num_frames < 1:
             raise ValueError(f"num_frames must be at least 1, got {num_frames}; 8 and 16 are usual")
-        self.num_frames = num_frames
 
     def step(self, x: Tensor, state: Any | None = None) -> tuple[Tensor, Any]:  # noqa: ANN401 (each layer has its own)
         """Runs one more frame of N running clips; frame after frame it equals `forward` on the whole clip.

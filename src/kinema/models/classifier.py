@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from kinema.layers.folding import fold_time, unfold_time
 from kinema.models.backbones import backbone_spec, create_backbone, num_features
+from kinema.models.temporal_pool import frames_out
 from kinema.models.temporalize import temporalize
 from kinema.spec import ClipSpec
 
@@ -105,14 +106,15 @@ class VideoClassifier(nn.Module):
             clip: Normalized clips [N, T, C, H, W].
 
         Returns:
-            Logits [N, T, K].
+            Logits [N, T, K]; behind a temporal pool T is half of the clip's.
 
         Raises:
             ValueError: If the clips have another shape.
         """
         self._check_clip(clip)
         features = self.backbone(fold_time(clip))  # [N*T, D]
-        return unfold_time(self.head(self.dropout(features)), self.config.num_frames)  # [N, T, K]
+        frames = frames_out(self.backbone, self.config.num_frames)
+        return unfold_time(self.head(self.dropout(features)), frames)  # [N, T, K]
 
     def set_num_frames(self, num_frames: int) -> None:
         """Keeps spec and config in step; `kinema.models.temporalize.set_num_frames` calls this and tells the layers."""

@@ -1,0 +1,151 @@
+"""TAdaConv, the temporally-adaptive convolution: every frame calibrates the kernels that it is convolved with.
+
+TAda! Temporally-Adaptive Convolutions for Video Understanding, ICLR 2022, https://arxiv.org/abs/2110.06178
+
+Shapes: N clips, T frames, Ci input and Co output channels, H x W pixels (H' x W' after the stride).
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import add
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kinema.layers.contract import TemporalLayer
+from kinema.layers.folded_conv3d import shift_time, tap_offsets
+from kinema.layers.folding import fold_time, unfold_time
+from kinema.layers.plain_norm import plain_batch_norm
+
+TEMPORAL_SIZE = 3
+"""Frames that the route's convs and the average pool span."""
+
+
+class TAdaConv(TemporalLayer):
+    """A conv whose kernels are weighted per frame and input channel, and its batch norm with a second one beside it.
+
+    With alpha from `Route`, the kernels of frame t are W alpha_t, and y_t = (W alpha_t) x_t = W (alpha_t x_t): scaling
+    the input is the same. Then norm(y) + pool_norm(average of y over three frames), as in the official code:
+    what lies outside the clip counts as zero. alpha starts at one and pool_norm at zero: the layer starts as the conv
+    and its norm, to the last bit.
+
+    Our reading of a causal form, which the paper does not have: the global descriptor averages the frames so far, and
+    convs over time and the pool see t-2, t-1, t.
+
+    Args:
+        conv: The conv, kept as `conv`.
+        norm: Its batch norm, kept as `norm`.
+        num_frames: Frames T of a clip.
+        causal: Whether no output at a frame may depend on a later frame.
+        reduction: Input channels to one hidden channel of the route.
+
+    Raises:
+        ValueError: If conv or norm is of another kind, or reduction is below 1.
+    """
+
+    def __init__(
+        self, conv: nn.Module, norm: nn.Module, *, num_frames: int, causal: bool = False, reduction: int = 4
+    ) -> None:
+        super().__init__(num_frames=num_frames, causal=causal)
+        if not isinstance(conv, nn.Conv2d):
+            raise ValueError(f"conv must be an nn.Conv2d, got {type(conv).__name__}; choose another site")
+        if reduction < 1:
+            raise ValueError(f"reduction must be at least 1, got {reduction}; 4 is the paper's")
+        self.conv, self.norm = conv, plain_batch_norm(norm)
+        self.in_channels, self.out_channels = conv.in_channels, conv.out_channels
+        self.route = Route(conv.in_channels, max(conv.in_channels // reduction, 1)).to(conv.weight)
+        self.pool_norm = nn.BatchNorm2d(conv.out_channels, eps=self.norm.eps, momentum=self.norm.momentum)
+        nn.init.zeros_(self.pool_norm.weight)
+        nn.init.zeros_(self.pool_norm.bias)
+        self.pool_norm.to(conv.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolves and normalizes.
+
+        Args:
+            x: Frames [N*T, Ci, H, W].
+
+        Returns:
+            Frames [N*T, Co, H', W'], what norm(conv(x)) would give in shape; no activation.
+        """
+        alpha = fold_time(self.route(unfold_time(x.mean(dim=(2, 3)), self.num_frames), causal=self.causal))  # [N*T, Ci]
+        y = self.conv(x * alpha.to(x.dtype)[..., None, None])  # [N*T, Co, H', W']
+        clips = unfold_time(y, self.num_frames)
+        offsets = tap_offsets(TEMPORAL_SIZE, causal=self.causal)
+        pooled = reduce(add, [shift_time(clips, offset) for offset in offsets]) / TEMPORAL_SIZE
+        return self.norm(y) + self.pool_norm(fold_time(pooled))
+
+    def _step(self, x: Tensor, state: Any | None) -> tuple[Tensor, Any]:  # noqa: ANN401
+        inner, past = (None, None) if state is None else state
+        alpha, inner = self.route.step(x.mean(dim=(2, 3)), inner)
+        y = self.conv(x * alpha.to(x.dtype)[..., None, None])
+        past = y.new_zeros(len(y), TEMPORAL_SIZE - 1, *y.shape[1:]) if past is None else past
+        frames = torch.cat([past, y.unsqueeze(1)], dim=1)  # [N, 3, Co, H', W']
+        return self.norm(y) + self.pool_norm(frames.sum(dim=1) / TEMPORAL_SIZE), (inner, frames[:, 1:])
+
+    def extra_repr(self) -> str:
+        """Names the layer's numbers."""
+        return f"num_frames={self.num_frames}, causal={self.causal}"
+
+
+class Route(nn.Module):
+    """Turns the means of a clip's frames into the calibration alpha; it starts at one everywhere.
+
+    Args:
+        channels: Channels Ci.
+        hidden: Hidden channels.
+    """
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.describe = nn.Linear(channels, channels)
+        self.reduce = nn.Conv1d(channels, hidden, TEMPORAL_SIZE)
+        self.norm = nn.BatchNorm1d(hidden)
+        self.expand = nn.Conv1d(hidden, channels, TEMPORAL_SIZE, bias=False)
+        nn.init.zeros_(self.expand.weight)
+
+    def forward(self, means: Tensor, *, causal: bool) -> Tensor:
+        """Calibrates whole clips.
+
+        Args:
+            means: Means of each frame [N, T, Ci].
+            causal: Whether no frame sees a later one.
+
+        Returns:
+            alpha [N, T, Ci].
+        """
+        if causal:
+            count = torch.arange(1, means.shape[1] + 1, device=means.device).view(-1, 1)
+            clip_means = (means.cumsum(dim=1) / count).to(means.dtype)  # [N, T, Ci]
+        else:
+            clip_means = means.mean(dim=1, keepdim=True)  # [N, 1, Ci]
+        offsets = tap_offsets(TEMPORAL_SIZE, causal=causal)
+        margins = (-offsets[0], offsets[-1])
+        rows = (means + self.describe(clip_means)).transpose(1, 2)  # [N, Ci, T]
+        hidden = F.relu(self.norm(self.reduce(F.pad(rows, margins))))  # [N, hidden, T]
+        alpha: Tensor = self.expand(F.pad(hidden, margins)) + 1.0
+        return alpha.transpose(1, 2)
+
+    def step(self, mean: Tensor, state: Any | None) -> tuple[Tensor, Any]:  # noqa: ANN401
+        """Calibrates one more frame, as the causal `forward` does whole clips.
+
+        Args:
+            mean: Means of the next frame [N, Ci].
+            state: What the last call returned; None at the first frame.
+
+        Returns:
+            alpha [N, Ci], and the next state.
+        """
+        past = TEMPORAL_SIZE - 1
+        if state is None:
+            hidden_before = mean.new_zeros(len(mean), self.reduce.out_channels, past)
+            state = (torch.zeros_like(mean), 0, mean.new_zeros(*mean.shape, past), hidden_before)
+        total, count, rows, hidden = state
+        total, count = total + mean, count + 1
+        rows = torch.cat([rows, (mean + self.describe(total / count)).unsqueeze(2)], dim=2)  # [N, Ci, 3]
+        hidden = torch.cat([hidden, F.relu(self.norm(self.reduce(rows)))], dim=2)  # [N, hidden, 3]
+        alpha = self.expand(hidden)[..., 0] + 1.0
+        return alpha, (total, count, rows[..., 1:], hidden[..., 1:])
