@@ -167,8 +167,8 @@ def test_a_causal_network_never_sees_the_future(name: str):
         ("tsm", {"fraction": 0.5}, r"an option of tsm must be one of num_divisions, got 'fraction'"),
         ("none", {"fraction": 0.5}, r"an option of none must be one of none at all, got 'fraction'"),
         (["sth", "sth"], {}, r"temporal must name each layer once, got 'sth' more than once"),
-        ("sth", {"site": "spatial_bn"}, r"site must be a single module for these layers"),
-        ("sth", {"site": "exit"}, r"conv must be an nn.Conv2d, got BatchNorm2d"),
+        ("sth", {"site": "spatial_bn"}, r"site must be a single module for STHConv, got 'spatial_bn'"),
+        ("sth", {"site": "exit"}, r"layer1\.0\.bn2: conv must be an nn.Conv2d, got BatchNorm2d"),
         ("sth", {"every": 0}, r"every must be at least 1, got 0"),
     ],
 )
@@ -185,8 +185,8 @@ def test_a_network_with_temporal_layers_is_refused():
 
 
 def test_a_network_without_known_blocks_is_refused():
-    with pytest.raises(ValueError, match="backbone must have blocks of a known kind, got a VGG"):
-        temporalize(skeleton("vgg11"), "sth", num_frames=4)
+    with pytest.raises(ValueError, match="backbone must have blocks of a known kind, got a SqueezeNet"):
+        temporalize(skeleton("squeezenet1_1"), "sth", num_frames=4)
 
 
 def test_without_a_layer_any_network_will_do():

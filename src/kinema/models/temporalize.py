@@ -6,6 +6,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from torch import nn
@@ -13,7 +14,8 @@ from torch import nn
 from kinema.layers.contract import TemporalLayer
 from kinema.layers.sth import STHConv
 from kinema.layers.tsm import TemporalShift
-from kinema.models.sites import find_sites, standing_at
+from kinema.models.placing import replacements_at
+from kinema.models.sites import Site, find_sites, named_sites
 
 Backbone = TypeVar("Backbone", bound=nn.Module)
 
@@ -25,6 +27,7 @@ class TemporalKind:
     layer: Callable[..., TemporalLayer]
     """Builds it from what stands at a site."""
     site: str
+    """Where it stands unless told otherwise; one with `spatial_bn` is built from two modules, a conv and its norm."""
     wraps: bool = False
     """Whether it stands around what was there (and is then outermost), or replaces it."""
     thin_from: int | None = None
@@ -46,17 +49,21 @@ def temporalize(
     num_frames: int,
     causal: bool = False,
     site: str | None = None,
+    sites: Sequence[str | Sequence[str]] | None = None,
     every: int | None = None,
     **options: Any,  # noqa: ANN401 (the layers' own, checked against their signatures)
 ) -> Backbone:
     """Turns a 2D network into one that sees time, in place; weights of the 2D network carry over.
 
     Args:
-        backbone: A network with blocks that `BLOCKS` knows, at any nesting; it then takes folded frames [N*T, C, H, W].
+        backbone: A network with blocks that `BLOCKS` knows, at any nesting, or any other with `sites`; it then takes
+            folded frames [N*T, C, H, W].
         temporal: Names in `TEMPORAL_LAYERS`; several are applied left to right.
         num_frames: Frames T of a clip.
         causal: Whether no output at a frame may depend on a later frame.
-        site: Where the layers stand, instead of each layer's own default.
+        site: Where in a block the layers stand, instead of each layer's own default.
+        sites: The modules by dotted path at which the layers stand, instead of those found in known blocks; for a layer
+            that is built from a conv and its batch norm, pairs of paths.
         every: Every how many-th block of a stage, from its first one, gets a layer; instead of each layer's own rule
             (TSM's official code takes every second block in networks with a stage of 23 blocks or more).
         **options: Keyword arguments of the layers; each layer takes those that it knows.
@@ -65,7 +72,8 @@ def temporalize(
         The same backbone.
 
     Raises:
-        ValueError: If a name or an option is unknown, no block is known, or the backbone holds temporal layers already.
+        ValueError: If a name or an option is unknown, no block is known, a layer refuses what stands at its site, or
+            the backbone holds temporal layers already.
     """
     names = (temporal,) if isinstance(temporal, str) else tuple(temporal)
     kinds = [kind for kind in map(_lookup, names) if kind is not None]
@@ -73,11 +81,11 @@ def temporalize(
     _check_untouched(backbone, names)
     for kind in kinds:
         known = {name: value for name, value in options.items() if name in _option_names(kind)}
-        paths = _chosen_paths(backbone, kind, site=site or kind.site, every=every)
-        for path in paths:
-            place, module = (path, backbone.get_submodule(path)) if kind.wraps else standing_at(backbone, path)
-            layer = kind.layer(module, num_frames=num_frames, causal=causal, **known)
-            backbone.set_submodule(place, layer.train(module.training))
+        build = partial(kind.layer, num_frames=num_frames, causal=causal, **known)
+        chosen = _chosen_sites(backbone, kind, site=site, sites=sites, every=every)
+        built = [replacements_at(backbone, place, build, wraps=kind.wraps) for place in chosen]
+        for path, module in [pair for replacements in built for pair in replacements.items()]:
+            backbone.set_submodule(path, module)
     return backbone
 
 
@@ -106,16 +114,30 @@ def _lookup(name: str) -> TemporalKind | None:
     return TEMPORAL_LAYERS[name]
 
 
-def _chosen_paths(backbone: nn.Module, kind: TemporalKind, *, site: str, every: int | None) -> list[str]:
-    if site == "spatial_bn":
-        raise ValueError("site must be a single module for these layers, got 'spatial_bn'; take 'spatial'")
-    sites = find_sites(backbone, site)
+def _chosen_sites(
+    backbone: nn.Module,
+    kind: TemporalKind,
+    *,
+    site: str | None,
+    sites: Sequence[str | Sequence[str]] | None,
+    every: int | None,
+) -> list[Site]:
+    takes_norm = kind.site == "spatial_bn"
+    if sites is not None:
+        if site is not None or every is not None:
+            raise ValueError(f"sites must stand alone, got site={site!r} and every={every} beside it; drop one or both")
+        return named_sites(backbone, sites, count=2 if takes_norm else 1)
+    if site is not None and takes_norm != (site == "spatial_bn"):
+        name = getattr(kind.layer, "__name__", "the layer")
+        rule, advice = ("be spatial_bn", "drop it") if takes_norm else ("be a single module", "take 'spatial'")
+        raise ValueError(f"site must {rule} for {name}, got {site!r}; {advice}")
+    found = find_sites(backbone, site or kind.site)
     if every is None:
-        deepest = max(found.index for found in sites) + 1
+        deepest = max(place.index for place in found) + 1
         every = 2 if kind.thin_from is not None and deepest >= kind.thin_from else 1
     if every < 1:
         raise ValueError(f"every must be at least 1, got {every}; 1 takes every block")
-    return [found.paths[0] for found in sites if found.index % every == 0]
+    return [place for place in found if place.index % every == 0]
 
 
 def _option_names(kind: TemporalKind) -> list[str]:
