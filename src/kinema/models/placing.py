@@ -35,10 +35,10 @@ def replacements_at(
         if len(site.paths) == 1:
             return {place: build(module).train(module.training)}
         norm, rest = split_norm(backbone.get_submodule(site.paths[1]))
-        frozen = not norm.training
+        training = norm.training  # a frozen norm stays frozen
         layer = build(module, norm).train(module.training)
-        norm.train(not frozen)
-        return {place: layer, site.paths[1]: rest}
+        norm.train(training)
+        return {place: layer, site.paths[1]: rest.train(training)}
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

@@ -140,6 +140,22 @@ def _chosen_sites(
     return [place for place in found if place.index % every == 0]
 
 
+def option_names(name: str) -> list[str]:
+    """Lists the options of a temporal layer: its keyword arguments, apart from those that every layer has.
+
+    Args:
+        name: A name in `TEMPORAL_LAYERS`.
+
+    Returns:
+        Their names.
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
+    kind = _lookup(name)
+    return [] if kind is None else _option_names(kind)
+
+
 def _option_names(kind: TemporalKind) -> list[str]:
     parameters = inspect.signature(kind.layer).parameters.values()
     keywords = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
