@@ -6,8 +6,8 @@ Shapes: T frames, C channels, H x W pixels, K classes.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
@@ -29,6 +29,7 @@ from kinema.compare.sth_paper import (
 from kinema.models.classifier import VideoClassifier, create_model
 from kinema.models.cost import cost
 from kinema.models.temporalize import TEMPORAL_LAYERS, option_names
+from kinema.report.text_table import aligned
 
 HEADER = ("", "frames", "paper G", "ours", "off by", "+ norms", "off by", "paper M", "ours", "off by")
 LEGEND = (
@@ -61,6 +62,26 @@ def print_tables() -> str:
     """
     legend = [line for text in LEGEND for line in textwrap.wrap(text, WIDTH)]
     return "\n".join([*legend, *_shape_lines(), *(line for table in TABLES for line in _table_lines(table))])
+
+
+def tables_as_dicts() -> list[dict[str, Any]]:
+    """Gives the rows of tables 2, 6, 7 and 9 as JSON values.
+
+    Returns:
+        Of each row: table, name, frames, the paper's numbers in billions and millions, and ours, exact, or null.
+    """
+    return [
+        {
+            "table": table.number,
+            "name": row.name,
+            "frames": row.frames,
+            "paper_gflops": row.gflops,
+            "paper_mparams": row.mparams,
+            "ours": None if (count := count_row(row)) is None else asdict(count),
+        }
+        for table in TABLES
+        for row in table.rows
+    ]
 
 
 def count_row(row: Row) -> Count | None:
@@ -142,13 +163,13 @@ def _shape_lines() -> Iterator[str]:
     rows = [
         (name, printed, ours[path], "same" if printed == ours[path] else "DIFFERENT") for name, path, printed in SHAPES
     ]
-    yield from _aligned([("", "paper", "ours", ""), *rows])
+    yield from aligned([("", "paper", "ours", ""), *rows], left=1)
     yield from _slip_lines(SHAPE_SLIPS)
 
 
 def _table_lines(table: PaperTable) -> Iterator[str]:
     yield from ("", f"Table {table.number}. {table.title}")
-    yield from _aligned([HEADER, *map(_cells, table.rows)])
+    yield from aligned([HEADER, *map(_cells, table.rows)], left=1)
     yield from _slip_lines(table.slips)
 
 
@@ -174,11 +195,3 @@ def _printed(value: float | None) -> str:
 def _beside(ours: float, paper: float | None) -> tuple[str, str]:
     """Formats our number, and how far it is from the paper's."""
     return f"{ours:.2f}", "" if paper is None else f"{ours - paper:+.2f}"
-
-
-def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """Puts rows under each other, the first column to the left and the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for first, *rest in rows:
-        cells = [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
-        yield "  ".join(["", first.ljust(widths[0]), *cells]).rstrip()
