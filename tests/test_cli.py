@@ -64,6 +64,9 @@ def test_version_is_printed(capsys):
         ("evaluate", EvaluationRecipe),
         ("predict", None),
         ("demo", DemoConfig),
+        ("profile", None),
+        ("tables", None),
+        ("sites", None),
         ("data motion", MotionConfig),
     ],
 )
@@ -128,6 +131,10 @@ def test_the_package_runs_as_a_module():
         (["evaluate", "w"], "data.root must name the folder of the videos"),
         (["data", "motion", "--out", "x", "--num_train", "9"], "num_train must be a positive multiple of 8, got 9"),
         (["demo", "--sed", "1"], "did you mean --seed?"),
+        (["profile", "--temporl", "sth"], "did you mean --temporal?"),
+        (["profile", "--backbone", "test_resnet", "--options.fracton", "1"], "must be one of attention, fraction"),
+        (["profile", "--backbone", "test_vit"], "from its k x k convs: patch_embed.proj (3 -> 64, 16 x 16, stride 16)"),
+        (["sites", "resnet51"], "backbone must be a network of timm, got 'resnet51'; the nearest are"),
     ],
 )
 def test_a_wrong_call_is_one_line_and_status_2(arguments, sentence, capsys):
@@ -261,3 +268,59 @@ def test_data_motion_makes_the_dataset(tmp_path, capsys):
     assert main(["data", "motion", "--out", str(out), "--num_train", "8", "--num_val", "8", "--frame_size", "32"]) == 0
     assert len(list(Path(out).rglob("*.mp4"))) == 16
     assert "8 training and 8 validation clips" in capsys.readouterr().out
+
+
+def test_profile_prints_the_papers_numbers(capsys):
+    assert main(["profile", "--size", "224", "--options.attention", "false", "--options.fraction", "0.25"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["parameters", "21.98", "M", "21,978,350"] in lines
+    assert ["MACs", "30.23", "G", "30,233,690,112"] in [line[:4] for line in lines]
+
+
+def test_profile_writes_json_and_takes_several_layers(capsys):
+    arguments = ["profile", "--backbone", "test_resnet", "--temporal", "[tsm, sth]", "--num_frames", "4", "--json"]
+    assert main([*arguments, "--num_classes", "5", "--size", "32", "--causal", "--by_layer"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["flops"] == 2 * values["macs"] > 0
+    assert values["activation_bytes"] > 0
+    assert (values["num_frames"], values["size"]) == (4, 32)
+    for key in ("parameters", "macs", "flops", "activation_bytes"):
+        assert sum(layer[key] for layer in values["layers"]) == values[key]
+    assert {"TemporalShift", "STHConv"} <= {layer["kind"] for layer in values["layers"]}
+
+
+def test_profile_gives_each_layers_share_on_request(capsys):
+    arguments = ["profile", "--backbone", "test_resnet", "--size", "32"]
+    assert main(arguments) == 0
+    assert "layer1.0.conv2" not in capsys.readouterr().out
+    assert main([*arguments, "--by_layer"]) == 0
+    assert re.search(r"backbone\.layer1\.0\.conv2 +STHConv +8,704 ", capsys.readouterr().out)
+
+
+def test_sites_lists_blocks_with_their_convs(capsys):
+    assert main(["sites", "test_resnet"]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == "test_resnet: 4 blocks (ResNet); sites: 4 entry, 7 spatial, 7 spatial_bn, 4 exit, 4 block"
+    assert "spatial_bn layer3.0.conv2, layer3.0.bn2 48 -> 48, 3 x 3, stride 2" in lines
+    assert main(["sites", "test_resnet", "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["blocks"][2]["spatial_bn"] == [["layer3.0.conv2", "layer3.0.bn2"]]
+    assert values["shapes"]["layer3.0.conv2"] == "48 -> 48, 3 x 3, stride 2"
+    assert values["candidates"] == []
+
+
+def test_sites_of_an_unknown_network_are_its_candidates(capsys):
+    assert main(["sites", "test_vit"]) == 0
+    assert "patch_embed.proj  3 -> 64, 16 x 16, stride 16" in capsys.readouterr().out
+    assert main(["sites", "test_vit", "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["candidates"] == [{"path": "patch_embed.proj", "shape": "3 -> 64, 16 x 16, stride 16"}]
+
+
+def test_tables_prints_the_papers_rows_beside_ours(capsys):
+    assert main(["tables"]) == 0
+    assert "Table 7. Spatio-temporal convolutions" in capsys.readouterr().out
+    assert main(["tables", "--json"]) == 0
+    rows = {(row["table"], row["name"]): row for row in json.loads(capsys.readouterr().out)}
+    assert rows[6, "p = 1/4"]["ours"]["macs"] == 30_233_690_112
+    assert rows[2, "S3D-G"]["ours"] is None

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from kinema.data.video import VideoError, open_video
     from kinema.models.classifier import create_model
     from kinema.models.cost import cost
-    from kinema.models.temporalize import TEMPORAL_LAYERS, temporalize
+    from kinema.models.temporal_layers import TEMPORAL_LAYERS
+    from kinema.models.temporalize import temporalize
     from kinema.models.weights import load_model
     from kinema.predict import Predictor
     from kinema.spec import ClipSpec
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "TEMPORAL_LAYERS": "kinema.models.temporalize",
+    "TEMPORAL_LAYERS": "kinema.models.temporal_layers",
     "ClipSpec": "kinema.spec",
     "Predictor": "kinema.predict",
     "VideoError": "kinema.data.video",

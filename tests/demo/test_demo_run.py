@@ -35,7 +35,7 @@ def make_run(title, *, num_correct, num_clips=512):
         mean_class=num_correct / num_clips,
         loss=0.1,
     )
-    cost = Cost(parameters=1, macs=1, num_frames=8, size=64)
+    cost = Cost(parameters=1, macs=1, activation_bytes=1, num_frames=8, size=64)
     return Run(title=title, color=0, evaluation=evaluation, orders=[], history=[], cost=cost, train_seconds=1.0)
 
 

@@ -73,7 +73,7 @@ def test_the_2d_conv_is_left_alone():
 @pytest.mark.parametrize(
     ("conv", "options", "sentence"),
     [
-        (nn.Linear(4, 4), {}, "conv must be a plain nn.Conv2d, got Linear; choose another site"),
+        (nn.Linear(4, 4), {}, "conv must be an nn.Conv2d, got Linear; choose another site"),
         (nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"), {}, "conv must be padded with zeros, got padding_mode"),
         (nn.Conv2d(4, 4, 3), {"temporal_size": 2}, "temporal_size must be odd and at least 1, got 2; 3 is usual"),
         (nn.Conv2d(4, 4, 3), {"temporal_size": -1}, "temporal_size must be odd and at least 1, got -1"),

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from kinema.layers.contract import TemporalLayer
 from kinema.layers.folding import fold_time
-from kinema.models.temporalize import TEMPORAL_LAYERS
+from kinema.models.temporal_layers import TEMPORAL_LAYERS
 from networks import randomize_
 
 T = 5
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.parametrize("name", LAYERS)
 def make_layer(name: str, *, causal: bool = False, stride: int = 1, num_frames: int = T) -> TemporalLayer:
     kind = TEMPORAL_LAYERS[name]
     conv = nn.Conv2d(16, 12, kernel_size=3, stride=stride, padding=1)
-    site = (conv, nn.BatchNorm2d(12)) if kind.norm else (conv,)
+    site = (conv, nn.BatchNorm2d(12)) if kind.takes_norm else (conv,)
     layer = randomize_(kind.layer(*site, num_frames=num_frames, causal=causal), seed=3)
     return layer.eval()  # in training, batch norm mixes whatever is in the batch
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kinema.models.classifier import create_model
-from kinema.models.temporalize import TEMPORAL_LAYERS
+from kinema.models.temporal_layers import TEMPORAL_LAYERS
 
 T = 4
 

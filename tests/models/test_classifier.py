@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from kinema.models.classifier import ModelConfig, create_model
-from kinema.models.temporalize import TEMPORAL_LAYERS, set_num_frames
+from kinema.models.temporal_layers import TEMPORAL_LAYERS
+from kinema.models.temporalize import set_num_frames
 from kinema.spec import ClipSpec
 from networks import randomize_
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from kinema.layers.sth import STHConv
 from kinema.models.classifier import VideoClassifier, create_model
@@ -113,3 +114,65 @@ def test_a_line_says_it():
     text = str(cost(resnet50(temporal="sth"), size=224))
 
     assert text == "23.24 M parameters, 30.23 G multiply-adds for 8 frames of 224 x 224"
+
+
+@pytest.mark.parametrize("temporal", ["none", "tsm", "sth"])
+def test_the_layers_add_up_to_the_whole(temporal: str):
+    counted = cost(resnet50(temporal=temporal), size=224)
+
+    assert sum(layer.parameters for layer in counted.layers) == counted.parameters
+    assert sum(layer.macs for layer in counted.layers) == counted.macs
+    assert sum(layer.activation_bytes for layer in counted.layers) == counted.activation_bytes
+    assert min(min(layer.parameters, layer.macs, layer.activation_bytes) for layer in counted.layers) >= 0
+
+
+def test_a_temporal_layer_counts_with_all_that_is_in_it():
+    layers = {layer.path: layer for layer in cost(resnet50(temporal="sth"), size=224).layers}
+
+    # 64 inputs and outputs, a quarter of the kernels 3 and the rest 9 numbers, and 64^2 of attention.
+    here = layers["backbone.layer1.0.conv2"]
+    assert (here.kind, here.parameters) == ("STHConv", 64 * 64 * 7.5 + 64**2)
+    assert here.macs == 8 * 56 * 56 * 64 * 64 * 7.5 + 64**2
+    assert not [path for path in layers if path.startswith("backbone.layer1.0.conv2.")]
+    assert (layers["head"].parameters, layers["head"].macs) == (2048 * 174 + 174, 8 * 2048 * 174)
+
+
+def test_parameters_of_a_block_itself_are_counted():
+    layers = {layer.path: layer for layer in cost(create_model("test_convnext", num_classes=2), size=32).layers}
+
+    assert layers["backbone.stages.0.blocks.0"].parameters == 24  # the scale of the residual branch
+
+
+@pytest.mark.parametrize("temporal", ["none", "tsm", "sth"])
+def test_activations_are_what_a_training_step_keeps(temporal: str):
+    model = create_model("test_resnet", temporal=temporal, num_classes=2, num_frames=4)
+    for module in model.modules():
+        module.training = not isinstance(module, nn.BatchNorm2d)
+    own = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
+    kept: dict[int, torch.Tensor] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in own:
+            kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        logits = model(torch.zeros(1, 4, 3, 64, 64))
+    really = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+    assert logits.requires_grad
+    # Without numbers a batch norm also saves a mean and a variance of each channel.
+    assert cost(model, size=64).activation_bytes == pytest.approx(really, rel=0.02)
+
+
+def test_what_is_frozen_keeps_less():
+    model = create_model("test_resnet", num_classes=2)
+    before = cost(model, size=64)
+    model.backbone.requires_grad_(False)
+
+    assert cost(model, size=64).activation_bytes < before.activation_bytes / 10
+    assert cost(model, size=64).parameters == before.parameters
+
+
+def test_one_small_frame_can_be_counted():
+    assert cost(create_model("resnet18", num_classes=2, num_frames=1), size=32).activation_bytes > 0

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from kinema.layers.contract import TemporalLayer
 from kinema.models.classifier import VideoClassifier, create_model
 from kinema.models.cost import cost
+from kinema.models.temporal_layers import TEMPORAL_LAYERS
 from kinema.models.temporal_pool import TemporalPool, frames_out
-from kinema.models.temporalize import TEMPORAL_LAYERS, set_num_frames, temporalize
+from kinema.models.temporalize import set_num_frames, temporalize
 from kinema.models.weights import load_model, save_model
 from networks import randomize_
 

@@ -12,7 +12,8 @@ from torch import nn
 from kinema.layers.contract import TemporalLayer
 from kinema.layers.sth import STHConv
 from kinema.layers.tsm import TemporalShift
-from kinema.models.temporalize import TEMPORAL_LAYERS, set_num_frames, temporalize
+from kinema.models.temporal_layers import TEMPORAL_LAYERS
+from kinema.models.temporalize import set_num_frames, temporalize
 from networks import randomize_
 
 BACKBONES = {
@@ -263,13 +264,13 @@ def test_a_causal_network_never_sees_the_future(name: str):
         ("tsm", {"fraction": 0.5}, r"an option of tsm must be one of num_divisions, got 'fraction'"),
         ("none", {"fraction": 0.5}, r"an option of none must be one of none at all, got 'fraction'"),
         (["sth", "sth"], {}, r"temporal must name each layer once, got 'sth' more than once"),
-        ("sth", {"site": "spatial_bn"}, r"site must be a single module for these layers"),
-        ("stam", {"site": "spatial"}, r"site must be a conv and its norm for this layer, got 'spatial'; take 'spat"),
-        ("sth", {"site": "exit"}, r"conv must be an nn.Conv2d, got BatchNorm2d"),
+        ("sth", {"site": "spatial_bn"}, r"site must be a single module for STHConv, got 'spatial_bn'"),
+        ("sth", {"site": "exit"}, r"layer1\.0\.bn2: conv must be an nn.Conv2d, got BatchNorm2d"),
+        ("stam", {"site": "spatial"}, r"site must be spatial_bn for STAMConv, got 'spatial'; drop it"),
         ("sth", {"dilation": "alternate"}, r"dilation must be an integer of at least 1, got 'alternate'; temporalize"),
         ("sth", {"every": 0}, r"every must be at least 1, got 0"),
         ("i3d", {"every": 0}, r"every must be at least 1, got 0"),
-        ("tadaconv", {"site": "spatial"}, r"site must be a conv and its norm for this layer, got 'spatial'"),
+        ("tadaconv", {"site": "spatial"}, r"site must be spatial_bn for TAdaConv, got 'spatial'"),
         ("tam", {"site": "block"}, r"net must be a conv with in_channels, got BasicBlock; take the site spatial"),
     ],
 )
@@ -286,8 +287,8 @@ def test_a_network_with_temporal_layers_is_refused():
 
 
 def test_a_network_without_known_blocks_is_refused():
-    with pytest.raises(ValueError, match="backbone must have blocks of a known kind, got a VGG"):
-        temporalize(skeleton("vgg11"), "sth", num_frames=4)
+    with pytest.raises(ValueError, match="backbone must have blocks of a known kind, got a SqueezeNet"):
+        temporalize(skeleton("squeezenet1_1"), "sth", num_frames=4)
 
 
 def test_without_a_layer_any_network_will_do():

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from kinema.models.classifier import VideoClassifier, create_model
-from kinema.models.temporalize import TEMPORAL_LAYERS
+from kinema.models.temporal_layers import TEMPORAL_LAYERS
 from kinema.models.weights import initialize_from, load_model, read_metadata, save_model
 from kinema.spec import ClipSpec
 from networks import randomize_

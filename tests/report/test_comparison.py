@@ -47,7 +47,7 @@ def make_run(title, predictions, *, labels, confidence=None, color=0):
         evaluation=evaluation,
         orders=[Share(label="as filmed", num_correct=evaluation.num_correct, num_clips=len(labels))],
         history=[{"epoch": 0, "val_top1": 0.25, "val_loss": 2.0}, {"epoch": 1, "val_top1": top1, "val_loss": 1.0}],
-        cost=Cost(parameters=372_000, macs=130_000_000, num_frames=8, size=64),
+        cost=Cost(parameters=372_000, macs=130_000_000, activation_bytes=1, num_frames=8, size=64),
         train_seconds=40.0 if title == "TSN" else 60.0,
     )
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinema.layers.contract import TemporalLayer
+from kinema.layers.conv_window import kept_conv
 from kinema.layers.folded_conv3d import FoldedConv3d, tap_offsets
 
 TEMPORAL_SIZE = 3
@@ -39,7 +40,7 @@ class SequentialConv2Plus1D(TemporalLayer):
 
     def __init__(self, conv: nn.Module, *, num_frames: int, causal: bool = False) -> None:
         super().__init__(num_frames=num_frames, causal=causal)
-        self.conv = _checked(conv)
+        self.conv = kept_conv(conv)
         self.in_channels, self.out_channels = self.conv.in_channels, self.conv.out_channels
         width = self.out_channels // self.conv.groups
         weight = self.conv.weight.detach().new_zeros(self.out_channels, width, TEMPORAL_SIZE, 1, 1)
@@ -81,7 +82,7 @@ class ParallelConv2Plus1D(TemporalLayer):
 
     def __init__(self, conv: nn.Module, *, num_frames: int, causal: bool = False) -> None:
         super().__init__(num_frames=num_frames, causal=causal)
-        self.conv = _checked(conv)
+        self.conv = kept_conv(conv)
         if type(conv) is not nn.Conv2d:
             raise ValueError(
                 f"conv must be a plain nn.Conv2d to have a known centre, got {type(conv).__name__}; "
@@ -126,9 +127,3 @@ def _centre_margins(conv: nn.Conv2d, axis: int) -> tuple[int, int]:
     else:
         before = after = conv.padding[axis]
     return before - conv.dilation[axis] * middle, after + conv.dilation[axis] * middle - reach
-
-
-def _checked(conv: nn.Module) -> nn.Conv2d:
-    if not isinstance(conv, nn.Conv2d):
-        raise ValueError(f"conv must be an nn.Conv2d, got {type(conv).__name__}; choose another site")
-    return conv

@@ -117,3 +117,27 @@ def _padding_of(conv: nn.Conv2d) -> tuple[int, ...]:
             f"conv must have an odd kernel when padded 'same', got {conv.kernel_size}; choose another site"
         )
     return tuple(number // 2 for number in total)
+
+
+def checked_conv(conv: nn.Module) -> nn.Conv2d:
+    """Returns a conv whose arithmetic a layer can do itself.
+
+    Raises:
+        ValueError: If it is no plain Conv2d, or has a padding other than zeros.
+    """
+    if type(conv) is not nn.Conv2d:
+        raise ValueError(f"conv must be an nn.Conv2d, got {type(conv).__name__}; choose another site")
+    if conv.padding_mode != "zeros":
+        raise ValueError(f"conv must be padded with zeros, got padding_mode {conv.padding_mode!r}; choose another site")
+    return conv
+
+
+def kept_conv(conv: nn.Module) -> nn.Conv2d:
+    """Returns a conv that a layer keeps and runs, of whatever subclass.
+
+    Raises:
+        ValueError: If it is no Conv2d.
+    """
+    if not isinstance(conv, nn.Conv2d):
+        raise ValueError(f"conv must be an nn.Conv2d, got {type(conv).__name__}; choose another site")
+    return conv

@@ -149,19 +149,6 @@ def run_pieces(
     return zeros.index_copy(1, torch.tensor(order, device=y.device), y)
 
 
-def checked_conv(conv: nn.Module) -> nn.Conv2d:
-    """Returns conv if a hybrid of it is defined.
-
-    Raises:
-        ValueError: If it is no plain Conv2d, or has a padding other than zeros.
-    """
-    if type(conv) is not nn.Conv2d:
-        raise ValueError(f"conv must be an nn.Conv2d, got {type(conv).__name__}; choose another site")
-    if conv.padding_mode != "zeros":
-        raise ValueError(f"conv must be padded with zeros, got padding_mode {conv.padding_mode!r}; choose another site")
-    return conv
-
-
 def _edges(channels: int, *, share: float, count: int) -> list[int]:
     """Returns where each of the slices begins and the last one ends."""
     return [math.floor(kind * share * channels + 0.5) for kind in range(count + 1)]

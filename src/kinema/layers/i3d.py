@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 from torch import Tensor, nn
 
 from kinema.layers.contract import TemporalLayer
+from kinema.layers.conv_window import checked_conv
 from kinema.layers.folded_conv3d import FoldedConv3d, tap_offsets
 
 Start = Literal["repeat", "centre"]
@@ -46,7 +47,7 @@ class InflatedConv(TemporalLayer):
         start: str = "repeat",
     ) -> None:
         super().__init__(num_frames=num_frames, causal=causal)
-        conv = _checked(conv)
+        conv = checked_conv(conv)
         if temporal_size < 1 or temporal_size % 2 == 0:
             raise ValueError(f"temporal_size must be odd and at least 1, got {temporal_size}; 3 is usual")
         if start not in get_args(Start):
@@ -83,11 +84,3 @@ class InflatedConv(TemporalLayer):
 
     def _step(self, x: Tensor, state: Any | None) -> tuple[Tensor, Any]:  # noqa: ANN401
         return self.conv.step(x, state)
-
-
-def _checked(conv: nn.Module) -> nn.Conv2d:
-    if type(conv) is not nn.Conv2d:
-        raise ValueError(f"conv must be a plain nn.Conv2d, got {type(conv).__name__}; choose another site")
-    if conv.padding_mode != "zeros":
-        raise ValueError(f"conv must be padded with zeros, got padding_mode {conv.padding_mode!r}; choose another site")
-    return conv

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinema.layers.contract import TemporalLayer
-from kinema.layers.conv_window import ConvWindow
+from kinema.layers.conv_window import ConvWindow, checked_conv
 from kinema.layers.depthwise import conv_over_time, newest_over_time
 from kinema.layers.folding import fold_time, unfold_time
 from kinema.layers.plain_norm import plain_batch_norm
@@ -80,7 +80,7 @@ class STAMConv(TemporalLayer):
         causal: bool = False,
     ) -> None:
         super().__init__(num_frames=num_frames, causal=causal)
-        self.conv, self.norm = _checked_conv(conv), plain_batch_norm(norm)
+        self.conv, self.norm = checked_conv(conv), plain_batch_norm(norm)
         _check_options(num_filters, calibration, reduction, temperature)
         self.temperature = temperature
         self.window = ConvWindow.of(self.conv)
@@ -204,14 +204,6 @@ class OmniAggregation(nn.Module):
 def pool_pyramid(x: Tensor) -> Tensor:
     """Averages frames over grids of 1 x 1, 2 x 2 and 4 x 4 bins: [B, C, H, W] -> [B, C, 21]; the first is the mean."""
     return torch.cat([F.adaptive_avg_pool2d(x, size).flatten(2) for size in PYRAMID], dim=-1)
-
-
-def _checked_conv(conv: nn.Module) -> nn.Conv2d:
-    if type(conv) is not nn.Conv2d:
-        raise ValueError(f"conv must be an nn.Conv2d, got {type(conv).__name__}; choose another site")
-    if conv.padding_mode != "zeros":
-        raise ValueError(f"conv must be padded with zeros, got padding_mode {conv.padding_mode!r}; choose another site")
-    return conv
 
 
 def _check_options(num_filters: int, calibration: str, reduction: int, temperature: float) -> None:

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinema.layers.contract import TemporalLayer
-from kinema.layers.conv_window import ConvWindow
+from kinema.layers.conv_window import ConvWindow, checked_conv
 from kinema.layers.folding import fold_time, unfold_time
-from kinema.layers.hybrid import ArrangementName, arrange, checked_conv, run_pieces
+from kinema.layers.hybrid import ArrangementName, arrange, run_pieces
 from kinema.layers.sth_attention import Attention, GateName, SqueezeName
 from kinema.layers.sth_fused import FusedHybrid, run_fused
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kinema.layers.contract import TemporalLayer
-from kinema.layers.conv_window import ConvWindow
+from kinema.layers.conv_window import ConvWindow, checked_conv
 from kinema.layers.depthwise import conv_over_time, newest_over_time
 from kinema.layers.folding import fold_time, unfold_time
 
@@ -49,11 +49,9 @@ class STMConv(TemporalLayer):
         self, conv: nn.Module, *, num_frames: int, motion: bool = True, reduction: int = 16, causal: bool = False
     ) -> None:
         super().__init__(num_frames=num_frames, causal=causal)
-        if type(conv) is not nn.Conv2d:
-            raise ValueError(f"conv must be an nn.Conv2d, got {type(conv).__name__}; choose another site")
         if reduction < 1:
             raise ValueError(f"reduction must be at least 1, got {reduction}; 16 is the paper's")
-        self.conv = conv
+        self.conv = conv = checked_conv(conv)
         self.temporal = nn.Parameter(shift_kernels(conv.in_channels, causal=causal).to(conv.weight))  # [Ci, 3]
         self.motion = ChannelwiseMotion(conv, reduction=reduction, causal=causal).to(conv.weight) if motion else None
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinema.layers.contract import TemporalLayer
+from kinema.layers.conv_window import kept_conv
 from kinema.layers.folded_conv3d import shift_time, tap_offsets
 from kinema.layers.folding import fold_time, unfold_time
 from kinema.layers.plain_norm import plain_batch_norm
@@ -50,8 +51,7 @@ class TAdaConv(TemporalLayer):
         self, conv: nn.Module, norm: nn.Module, *, num_frames: int, causal: bool = False, reduction: int = 4
     ) -> None:
         super().__init__(num_frames=num_frames, causal=causal)
-        if not isinstance(conv, nn.Conv2d):
-            raise ValueError(f"conv must be an nn.Conv2d, got {type(conv).__name__}; choose another site")
+        conv = kept_conv(conv)
         if reduction < 1:
             raise ValueError(f"reduction must be at least 1, got {reduction}; 4 is the paper's")
         self.conv, self.norm = conv, plain_batch_norm(norm)

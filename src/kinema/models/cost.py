@@ -1,18 +1,38 @@
-"""What a model costs: parameters, and multiply-adds as papers print them."""
+"""What a model costs: parameters, multiply-adds as papers print them, and the activations that training keeps."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.module_tracker import ModuleTracker
 
+from kinema.layers.contract import TemporalLayer
 from kinema.models.classifier import VideoClassifier
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerCost:
+    """The share of one module: a temporal layer's with all that is in it, another's without its children."""
+
+    path: str
+    """Dotted path in the model."""
+    kind: str
+    """Its class."""
+    parameters: int
+    """Trainable numbers."""
+    macs: int
+    """Multiply-adds."""
+    activation_bytes: int
+    """Bytes that autograd keeps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +42,17 @@ class Cost:
     parameters: int
     """Trainable numbers."""
     macs: int
-    """Multiply-adds of convolutions and matrix products, which papers on video print as FLOPs."""
+    """Multiply-adds of convolutions and matrix products, which papers on video print as FLOPs; the head runs on every
+    frame."""
+    activation_bytes: int
+    """Bytes that autograd keeps of the clip to go back through the network: saved tensors, each storage once, without
+    parameters and buffers. Layers run in the way that is set, batch norms with their running statistics."""
     num_frames: int
     """Frames T of the clip."""
     size: int
     """Height and width of a frame, in pixels."""
+    layers: tuple[LayerCost, ...] = field(default=(), repr=False)
+    """The shares of the modules that have one, in the order of the network; they add up to the whole."""
 
     @property
     def params(self) -> int:
@@ -57,21 +83,99 @@ def cost(model: VideoClassifier, *, size: int | None = None) -> Cost:
         The cost of one clip.
     """
     size = size or model.spec.crop
-    shapes = {name: tensor.to("meta") for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
-    config = model.config
-    clip = torch.empty(1, config.num_frames, config.in_channels, size, size, device="meta")
-    with _plain_and_evaluating(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        functional_call(model, shapes, (clip.to(next(model.parameters()).dtype),))
+    owners = _owners(model)
+    parameters, macs, kept = _own_parameters(model, owners), _own_macs(model, owners, size), _kept(model, owners, size)
+    layers = [
+        LayerCost(
+            path=path,
+            kind=type(module).__name__,
+            parameters=parameters[path],
+            macs=macs[path],
+            activation_bytes=kept[path],
+        )
+        for path, module in model.named_modules()
+        if parameters[path] or macs[path] or kept[path]
+    ]
     return Cost(
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        macs=counter.get_total_flops() // 2,
-        num_frames=config.num_frames,
+        parameters=sum(parameters.values()),
+        macs=sum(macs.values()),
+        activation_bytes=sum(kept.values()),
+        num_frames=model.config.num_frames,
         size=size,
+        layers=tuple(layers),
     )
 
 
+def _owners(model: nn.Module) -> dict[str, str]:
+    """Maps the path of each module to the one that its costs belong to: itself, or the temporal layer that it is in."""
+    owners: dict[str, str] = {}
+    for path, _ in model.named_modules():
+        above = path.rpartition(".")[0]
+        owner = owners.get(above, "")
+        inside = path != "" and isinstance(model.get_submodule(owner), TemporalLayer)
+        owners[path] = owner if inside else path
+    return owners
+
+
+def _own_parameters(model: nn.Module, owners: dict[str, str]) -> defaultdict[str, int]:
+    numbers: defaultdict[str, int] = defaultdict(int)
+    for name, parameter in model.named_parameters():
+        numbers[owners[name.rpartition(".")[0]]] += parameter.numel()
+    return numbers
+
+
+def _own_macs(model: VideoClassifier, owners: dict[str, str], size: int) -> defaultdict[str, int]:
+    """Counts each module's multiply-adds and takes its children's off."""
+    with _ready_to_count(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        _run_shapes(model, size)
+    root = type(model).__name__
+    macs: defaultdict[str, int] = defaultdict(int)
+    for path, owner in owners.items():
+        counted = sum(counter.flop_counts[f"{root}.{path}" if path else root].values()) // 2
+        above = owners[path.rpartition(".")[0]]
+        macs[owner] += counted
+        if path:
+            macs[above] -= counted
+    return macs
+
+
+def _kept(model: VideoClassifier, owners: dict[str, str], size: int) -> defaultdict[str, int]:
+    """Adds up what autograd saves, by the module that runs when it does."""
+    kept: defaultdict[str, int] = defaultdict(int)
+    seen: dict[int, Tensor] = {}  # holds the tensors, so that no storage is freed and met again
+    root = f"{type(model).__name__}."
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in seen:
+            seen[storage._cdata] = tensor
+            running = max((name.removeprefix(root) for name in tracker.parents if name.startswith(root)), key=len)
+            kept[owners[running]] += storage.nbytes()
+        return tensor
+
+    with _ready_to_train(model), torch.enable_grad(), ModuleTracker() as tracker:
+        shapes = _shapes(model)
+        seen.update({tensor.untyped_storage()._cdata: tensor for tensor in shapes.values()})
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            _run_shapes(model, size, shapes)
+    return kept
+
+
+def _run_shapes(model: VideoClassifier, size: int, shapes: dict[str, Tensor] | None = None) -> None:
+    """Runs one clip through the model on the meta device."""
+    config = model.config
+    clip = torch.empty(1, config.num_frames, config.in_channels, size, size, device="meta")
+    functional_call(model, shapes or _shapes(model), (clip.to(next(model.parameters()).dtype),))
+
+
+def _shapes(model: nn.Module) -> dict[str, Tensor]:
+    """Makes a tensor without numbers of each parameter and buffer."""
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    return {name: torch.empty_like(one, device="meta", requires_grad=one.requires_grad) for name, one in tensors}
+
+
 @contextmanager
-def _plain_and_evaluating(model: nn.Module) -> Iterator[None]:
+def _ready_to_count(model: nn.Module) -> Iterator[None]:
     """Switches every module to evaluation and to its plain way, and back."""
     modules: list[Any] = list(model.modules())
     before = [(module.training, getattr(module, "way", None)) for module in modules]
@@ -86,3 +190,16 @@ def _plain_and_evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
             if way is not None:
                 module.way = way
+
+
+@contextmanager
+def _ready_to_train(model: nn.Module) -> Iterator[None]:
+    """Switches every module to training, but batch norms (which refuse a single value) to evaluation, and back."""
+    before = [(module, module.training) for module in model.modules()]
+    try:
+        for module, _ in before:
+            module.training = not isinstance(module, _NormBase)
+        yield
+    finally:
+        for module, training in before:
+            module.training = training

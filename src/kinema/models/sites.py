@@ -1,43 +1,28 @@
-"""Where a temporal layer can stand: the blocks of a backbone, by class, and their parts."""
+"""Where a temporal layer can stand: the sites of a backbone, found in its blocks or named by path."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from torch import nn
 
 from kinema.layers.contract import TemporalLayer
+from kinema.models.blocks import BLOCKS, FAMILIES, FLAT_NETWORKS, BlockParts
 
 SiteName = Literal["entry", "spatial", "spatial_bn", "exit", "block"]
 SITE_NAMES: tuple[str, ...] = get_args(SiteName)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BlockParts:
-    """The parts of one class of block, by attribute name."""
-
-    family: str
-    """What people call the networks with this block."""
-    entry: str
-    """The block's first conv."""
-    spatial: tuple[tuple[str, str], ...]
-    """Its k x k convs, each with its batch norm."""
-    exit: str
-    """The last batch norm of its residual branch."""
-
-
-_BASIC = BlockParts(family="ResNet", entry="conv1", spatial=(("conv1", "bn1"), ("conv2", "bn2")), exit="bn2")
-_BOTTLENECK = BlockParts(family="ResNet", entry="conv1", spatial=(("conv2", "bn2"),), exit="bn3")
-
-BLOCKS: dict[str, BlockParts] = {
-    "timm.models.resnet.BasicBlock": _BASIC,
-    "timm.models.resnet.Bottleneck": _BOTTLENECK,
-    "torchvision.models.resnet.BasicBlock": _BASIC,
-    "torchvision.models.resnet.Bottleneck": _BOTTLENECK,
+NAMED_CANDIDATES = 12
+"""How many convs the error about an unknown network names."""
+WHY_ABSENT = {
+    "entry": "none of them has a first conv of a residual branch",
+    "spatial": "none of them has a k x k conv",
+    "spatial_bn": "no k x k conv of theirs has a batch norm right behind it",
+    "exit": "none of them has a residual branch",
+    "block": "they do not take frames [N, C, H, W] as one tensor",
 }
-"""Qualified class name of a block -> its parts. Stems, classifiers and downsampling convs are in no block's parts."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +37,20 @@ class Site:
     """Number of the block in its stage, from 0."""
 
 
+@dataclass(frozen=True)
+class Block:
+    """One known block of a network, its parts by their whole paths."""
+
+    path: str
+    family: str
+    stage: str
+    """Dotted path of the container that the block is in."""
+    index: int
+    """Number of the block in its stage, from 0."""
+    sites: dict[str, list[tuple[str, ...]]]
+    """Name of a site -> the paths of the modules at each one."""
+
+
 def find_sites(backbone: nn.Module, site: str) -> list[Site]:
     """Lists the places of one kind, in the order of the network.
 
@@ -63,33 +62,90 @@ def find_sites(backbone: nn.Module, site: str) -> list[Site]:
         The sites.
 
     Raises:
-        ValueError: If the site's name is unknown, or no block of the backbone is.
+        ValueError: If the site's name is unknown, no block of the backbone is, or none has that site.
     """
     if site not in SITE_NAMES:
         raise ValueError(f"site must be one of {', '.join(SITE_NAMES)}, got {site!r}; choose one of them")
-    sites: list[Site] = []
-    counts: dict[str, int] = {}
-    for path, parts in find_blocks(backbone):
-        stage = path.rpartition(".")[0]
-        index = counts.setdefault(stage, 0)
-        counts[stage] += 1
-        sites += [Site(paths=paths, stage=stage, index=index) for paths in _block_paths(path, parts, site)]
-    if not sites:
-        families = sorted({parts.family for parts in BLOCKS.values()})
+    blocks = find_blocks(backbone)
+    if not blocks:
         raise ValueError(
-            f"backbone must have blocks of a known kind, got a {type(backbone).__name__} without any; "
-            f"known are those of {', '.join(families)} (timm's and torchvision's)"
+            f"backbone must have blocks of a known kind, got a {type(backbone).__name__} without any (known are those "
+            f"of {', '.join(FAMILIES)}); name the places yourself, as in sites=[...], from "
+            f"{_candidates_in_words(backbone)}"
+        )
+    sites = [Site(paths, block.stage, block.index) for block in blocks for paths in block.sites[site]]
+    if not sites:
+        there = [name for name in SITE_NAMES if any(block.sites[name] for block in blocks)]
+        raise ValueError(
+            f"site must be one that the blocks of {type(backbone).__name__} have ({', '.join(there)}), got {site!r}: "
+            f"{WHY_ABSENT[site]}; choose another site or another layer"
         )
     return sites
 
 
-def find_blocks(backbone: nn.Module) -> Iterator[tuple[str, BlockParts]]:
-    """Yields path and parts of each known block, in the order of the network."""
-    for path, module in backbone.named_modules():
-        kind = type(module)
-        parts = BLOCKS.get(f"{kind.__module__}.{kind.__qualname__}")
-        if parts is not None:
-            yield path, parts
+def named_sites(backbone: nn.Module, sites: Sequence[str | Sequence[str]], *, count: int) -> list[Site]:
+    """Turns paths that a caller gives into sites.
+
+    Args:
+        backbone: A network.
+        sites: A dotted path for each site; where a layer is built from a conv and its norm, the paths of both.
+        count: How many modules stand at a site: 1, or 2 for a conv and its norm.
+
+    Returns:
+        The sites, all of one stage.
+
+    Raises:
+        ValueError: If a path leads nowhere, or the number of paths is wrong; the sentence names the path.
+    """
+    known = [path for path, _ in backbone.named_modules() if path]
+    found: list[Site] = []
+    for index, given in enumerate(sites):
+        paths = (given,) if isinstance(given, str) else tuple(given)
+        if len(paths) != count:
+            wanted = "one path each" if count == 1 else "the paths of a conv and of its batch norm, as a pair"
+            raise ValueError(f"sites must hold {wanted}, got {given!r}; look the paths up with named_modules()")
+        for path in paths:
+            if path not in known:
+                near = difflib.get_close_matches(path, known, n=1, cutoff=0.0)
+                raise ValueError(
+                    f"sites must be paths of modules in the backbone, got {path!r}; the nearest is {near[0]!r}"
+                    if near
+                    else f"sites must be paths of modules in the backbone, got {path!r}; it has no modules inside"
+                )
+        found.append(Site(paths, "", index))
+    return found
+
+
+def find_blocks(backbone: nn.Module) -> list[Block]:
+    """Lists the known blocks, in the order of the network."""
+    blocks: list[Block] = []
+    counts: dict[str, int] = {}
+    for path, module, parts in _known(backbone):
+        sites = _block_sites(path, module, parts)
+        if not sites["spatial"]:  # a 1 x 1 conv in a block class that has k x k ones elsewhere
+            continue
+        flat = parts.list_of_blocks
+        shown, stage = (sites["entry"][0][0], path) if flat else (path, path.rpartition(".")[0])
+        index = counts.get(stage, 0)
+        counts[stage] = index + 1
+        blocks.append(Block(shown, parts.family, stage, index, sites))
+    return blocks
+
+
+def find_candidates(backbone: nn.Module) -> list[tuple[str, nn.Conv2d]]:
+    """Lists the k x k convs of a network, with their paths: where layers could stand if its blocks are not known."""
+    return [
+        (path, module)
+        for path, module in backbone.named_modules()
+        if isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1
+    ]
+
+
+def shape_in_words(conv: nn.Conv2d) -> str:
+    """Says channels, kernel, stride and groups of a conv in a few words."""
+    words = f"{conv.in_channels} -> {conv.out_channels}, {conv.kernel_size[0]} x {conv.kernel_size[1]}"
+    words += f", stride {max(conv.stride)}" if max(conv.stride) > 1 else ""
+    return words + (f", groups {conv.groups}" if conv.groups > 1 else "")
 
 
 def standing_at(backbone: nn.Module, path: str) -> tuple[str, nn.Module]:
@@ -104,16 +160,78 @@ def standing_at(backbone: nn.Module, path: str) -> tuple[str, nn.Module]:
     return path, module
 
 
-def _block_paths(path: str, parts: BlockParts, site: str) -> list[tuple[str, ...]]:
-    def inside(name: str) -> str:
+def _known(backbone: nn.Module) -> Iterator[tuple[str, nn.Module, BlockParts]]:
+    """Yields path, module and parts of each known block; in a flat list of layers, path and module of the list."""
+    for path, module in backbone.named_modules():
+        name = f"{type(module).__module__}.{type(module).__qualname__}"
+        if name in BLOCKS:
+            yield path, module, _fitting(path, module, BLOCKS[name])
+        if name in FLAT_NETWORKS:
+            family, inner = FLAT_NETWORKS[name]
+            layers = module.get_submodule(inner)
+            yield from ((f"{path}.{inner}".lstrip("."), layers, parts) for parts in _flat_blocks(family, layers))
+
+
+def _flat_blocks(family: str, layers: nn.Module) -> Iterator[BlockParts]:
+    """Makes a block of every conv of a flat list but the first."""
+    names = [name for name, _ in layers.named_children()]
+    convs = [name for name in names if isinstance(standing_at(layers, name)[1], nn.Conv2d | TemporalLayer)]
+    for conv in convs[1:]:
+        behind = names[names.index(conv) + 1]
+        norm = behind if isinstance(standing_at(layers, behind)[1], nn.BatchNorm2d) else None
+        yield BlockParts(
+            family=family,
+            entry=(conv,),
+            spatial=((conv, norm),),
+            exit=norm or conv,
+            block=False,
+            list_of_blocks=True,
+        )
+
+
+def _fitting(path: str, module: nn.Module, kinds: tuple[BlockParts, ...]) -> BlockParts:
+    """Takes the first kind whose parts are all in the block."""
+    inside = {name for name, _ in module.named_modules(remove_duplicate=False)}
+    for parts in kinds:
+        names = [*parts.entry, *(name for pair in parts.spatial for name in pair), parts.exit]
+        if all(name is None or name.removesuffix(".*") in inside for name in names):
+            return parts
+    raise ValueError(
+        f"{path} must have the parts of a {type(module).__name__}, got {', '.join(sorted(inside - {''}))}; "
+        "name the places yourself, as in sites=[...]"
+    )
+
+
+def _block_sites(path: str, module: nn.Module, parts: BlockParts) -> dict[str, list[tuple[str, ...]]]:
+    def whole(name: str) -> str:
         return f"{path}.{name}" if path else name
 
-    if site == "entry":
-        return [(inside(parts.entry),)]
-    if site == "spatial":
-        return [(inside(conv),) for conv, _ in parts.spatial]
-    if site == "spatial_bn":
-        return [(inside(conv), inside(norm)) for conv, norm in parts.spatial]
-    if site == "exit":
-        return [(inside(parts.exit),)]
-    return [(path,)]
+    def each(name: str) -> list[str]:
+        if not name.endswith(".*"):
+            return [whole(name)]
+        return [whole(f"{name[:-2]}.{child}") for child, _ in module.get_submodule(name[:-2]).named_children()]
+
+    def pointwise(name: str) -> bool:
+        conv = None if name.endswith(".*") else module.get_submodule(name)
+        return isinstance(conv, nn.Conv2d) and max(conv.kernel_size) == 1
+
+    has_entry = parts.residual is None or bool(getattr(module, parts.residual))
+    spatial = [(conv, norm) for conv, norm in parts.spatial if not pointwise(conv)]
+    normed = [(conv, norm) for conv, norm in spatial if norm is not None]
+    return {
+        "entry": [(whole(name),) for name in parts.entry if has_entry],
+        "spatial": [(one,) for conv, _ in spatial for one in each(conv)],
+        "spatial_bn": [pair for conv, norm in normed for pair in zip(each(conv), each(norm), strict=True)],
+        "exit": [(whole(parts.exit),)] if parts.exit else [],
+        "block": [(path,)] if parts.block else [],
+    }
+
+
+def _candidates_in_words(backbone: nn.Module) -> str:
+    """Names the k x k convs of a network that could be sites."""
+    candidates = find_candidates(backbone)
+    if not candidates:
+        return "its modules: it has no k x k Conv2d"
+    shown = "; ".join(f"{path} ({shape_in_words(conv)})" for path, conv in candidates[:NAMED_CANDIDATES])
+    rest = len(candidates) - NAMED_CANDIDATES
+    return f"its k x k convs: {shown}" + (f"; and {rest} more, which find_candidates lists" if rest > 0 else "")

@@ -2,69 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from torch import nn
 
 from kinema.layers.contract import TemporalLayer
-from kinema.layers.conv2plus1d import ParallelConv2Plus1D, SequentialConv2Plus1D
-from kinema.layers.i3d import InflatedConv
-from kinema.layers.stam import STAMConv
-from kinema.layers.sth import STHConv
-from kinema.layers.stm import STMConv
-from kinema.layers.stsm import SpatioTemporalShift
-from kinema.layers.tadaconv import TAdaConv
-from kinema.layers.tam import TemporalAdaptive
-from kinema.layers.tsm import TemporalShift
-from kinema.models.sites import Site, find_sites, standing_at
+from kinema.models.placing import replacements_at
+from kinema.models.sites import Site, find_sites, named_sites
+from kinema.models.temporal_layers import TemporalKind, lookup
 from kinema.models.temporal_pool import TemporalPool, add_temporal_pool, pooled_length
 
 Backbone = TypeVar("Backbone", bound=nn.Module)
-
-
-@dataclass(frozen=True)
-class TemporalKind:
-    """A layer and where it stands unless told otherwise."""
-
-    layer: Callable[..., TemporalLayer]
-    """Builds it from what stands at a site."""
-    site: str
-    wraps: bool = False
-    """Whether it stands around what was there (and is then outermost), or replaces it."""
-    thin_from: int | None = None
-    """With a stage of this many blocks, every second block of the network is left alone, at the layer's own site."""
-    pattern: tuple[tuple[int, ...], ...] | None = None
-    """Which blocks get a layer: a row of ones and zeros for each stage, repeated; later stages take the last row."""
-    last_of_block: bool = False
-    """Whether of several places in a block only the last one is taken."""
-    in_turn: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
-    """Option -> word -> the values that the word deals out in turn, from the network's first layer to its last."""
-    starts_as_2d: bool = False
-    """Whether a fresh one computes what the 2D network did, to the last bit, so that it sees no order until trained."""
-    norm: bool = False
-    """Whether it stands in place of a conv and its batch norm, at the site `spatial_bn`."""
-    any_length: bool = True
-    """Whether its T can change once it is built."""
-
-
-TEMPORAL_LAYERS: dict[str, TemporalKind | None] = {
-    "none": None,
-    "tsm": TemporalKind(TemporalShift, site="entry", wraps=True, thin_from=23),
-    "sth": TemporalKind(STHConv, site="spatial", in_turn={"dilation": {"alternating": (1, 2, 3)}}),
-    "stm": TemporalKind(STMConv, site="spatial"),
-    "stsm": TemporalKind(SpatioTemporalShift, site="entry", wraps=True),
-    "stam": TemporalKind(STAMConv, site="spatial_bn", starts_as_2d=True, norm=True),
-    "tam": TemporalKind(TemporalAdaptive, site="spatial", wraps=True, last_of_block=True, any_length=False),
-    "tadaconv": TemporalKind(TAdaConv, site="spatial_bn", starts_as_2d=True, norm=True),
-    "conv2plus1d_sequential": TemporalKind(SequentialConv2Plus1D, site="spatial", starts_as_2d=True),
-    "conv2plus1d_parallel": TemporalKind(ParallelConv2Plus1D, site="spatial", starts_as_2d=True),
-    "i3d": TemporalKind(InflatedConv, site="entry", pattern=((1,), (1, 0), (1, 0), (0, 1))),
-}
-"""Name -> layer; `none` is TSN, frames that meet only in the average of their logits."""
 
 
 def temporalize(
@@ -74,6 +24,7 @@ def temporalize(
     num_frames: int,
     causal: bool = False,
     site: str | None = None,
+    sites: Sequence[str | Sequence[str]] | None = None,
     every: int | None = None,
     temporal_pool: bool = False,
     **options: Any,  # noqa: ANN401 (the layers' own, checked against their signatures)
@@ -81,11 +32,14 @@ def temporalize(
     """Turns a 2D network into one that sees time, in place; weights of the 2D network carry over.
 
     Args:
-        backbone: A network with blocks that `BLOCKS` knows, at any nesting; it then takes folded frames [N*T, C, H, W].
+        backbone: A network with blocks that `BLOCKS` knows, at any nesting, or any other with `sites`; it then takes
+            folded frames [N*T, C, H, W].
         temporal: Names in `TEMPORAL_LAYERS`; several are applied left to right.
         num_frames: Frames T of a clip.
         causal: Whether no output at a frame may depend on a later frame.
-        site: Where the layers stand, instead of each layer's own default.
+        site: Where in a block the layers stand, instead of each layer's own default.
+        sites: The modules by dotted path at which the layers stand, instead of those found in known blocks; for a layer
+            that is built from a conv and its batch norm, pairs of paths.
         every: Every how many-th block of a stage, from its first one, gets a layer; instead of each layer's own rule
             (TSM's official code takes every second block in networks with a stage of 23 blocks or more; I3D's of a
             ResNet are a table).
@@ -97,19 +51,26 @@ def temporalize(
         The same backbone.
 
     Raises:
-        ValueError: If a name or an option is unknown, no block is known, the backbone holds temporal layers already, or
-            the pool is asked for in a causal network.
+        ValueError: If a name or an option is unknown, no block is known, a layer refuses what stands at its site,
+            the backbone holds temporal layers already, or the pool is asked for in a causal network.
     """
     names = (temporal,) if isinstance(temporal, str) else tuple(temporal)
-    kinds = [kind for kind in map(_lookup, names) if kind is not None]
+    kinds = [kind for kind in map(lookup, names) if kind is not None]
     _check_options(names, kinds, options)
     _check_untouched(backbone, names)
-    pool = add_temporal_pool(backbone, num_frames=num_frames, causal=causal) if temporal_pool else None
-    for kind in kinds:
-        known = {name: value for name, value in options.items() if name in _option_names(kind)}
-        for number, found in enumerate(_chosen_sites(backbone, kind, site=site or kind.site, every=every)):
-            frames = num_frames if pool is None or pool.stage == found.stage else pool.frames_after
-            _place(backbone, kind, found.paths, num_frames=frames, causal=causal, **_deal(kind, known, number))
+    chosen = [(kind, _chosen_sites(backbone, kind, site=site, sites=sites, every=every)) for kind in kinds]
+    pooled: set[str] = set()
+    if temporal_pool:
+        pool = add_temporal_pool(backbone, num_frames=num_frames, causal=causal)
+        pooled = _behind(backbone, pool)
+    for kind, places in chosen:
+        built: dict[str, nn.Module] = {}
+        for number, place in enumerate(places):
+            frames = pooled_length(num_frames) if place.paths[0] in pooled else num_frames
+            build = partial(kind.layer, num_frames=frames, causal=causal, **kind.deal(options, number))
+            built |= replacements_at(backbone, place, build, wraps=kind.wraps)
+        for path, module in built.items():
+            backbone.set_submodule(path, module)
     return backbone
 
 
@@ -137,48 +98,34 @@ def set_num_frames(model: nn.Module, num_frames: int) -> None:
         setter(frames)
 
 
-def _lookup(name: str) -> TemporalKind | None:
-    if name not in TEMPORAL_LAYERS:
-        near = difflib.get_close_matches(name, TEMPORAL_LAYERS, n=1, cutoff=0.0)[0]
-        raise ValueError(
-            f"temporal must be one of {', '.join(TEMPORAL_LAYERS)}, got {name!r}; the nearest name is {near!r}"
-        )
-    return TEMPORAL_LAYERS[name]
-
-
-def _place(backbone: nn.Module, kind: TemporalKind, paths: tuple[str, ...], **arguments: Any) -> None:  # noqa: ANN401
-    """Builds one layer from what stands at a site, and puts it there."""
-    path = paths[0]
-    place, module = (path, backbone.get_submodule(path)) if kind.wraps else standing_at(backbone, path)
-    modules = [module, *map(backbone.get_submodule, paths[1:])]
-    backbone.set_submodule(place, kind.layer(*modules, **arguments).train(module.training))
-    if kind.norm:
-        backbone.set_submodule(paths[1], _after_norm(modules[1]))
-
-
-def _after_norm(norm: nn.Module) -> nn.Module:
-    """Returns what a norm does after normalizing: nothing, or the drop and activation of timm's BatchNormAct2d."""
-    rest = [part for part in (getattr(norm, "drop", None), getattr(norm, "act", None)) if isinstance(part, nn.Module)]
-    rest = [part for part in rest if not isinstance(part, nn.Identity)]
-    return nn.Sequential(*rest).train(norm.training) if rest else nn.Identity()
-
-
-def _chosen_sites(backbone: nn.Module, kind: TemporalKind, *, site: str, every: int | None) -> list[Site]:
-    if kind.norm and site != "spatial_bn":
-        raise ValueError(f"site must be a conv and its norm for this layer, got {site!r}; take 'spatial_bn'")
-    if not kind.norm and site == "spatial_bn":
-        raise ValueError("site must be a single module for these layers, got 'spatial_bn'; take 'spatial'")
+def _chosen_sites(
+    backbone: nn.Module,
+    kind: TemporalKind,
+    *,
+    site: str | None,
+    sites: Sequence[str | Sequence[str]] | None,
+    every: int | None,
+) -> list[Site]:
+    if sites is not None:
+        if site is not None or every is not None:
+            raise ValueError(f"sites must stand alone, got site={site!r} and every={every} beside it; drop one or both")
+        return named_sites(backbone, sites, count=2 if kind.takes_norm else 1)
+    if site is not None and kind.takes_norm != (site == "spatial_bn"):
+        name = getattr(kind.layer, "__name__", "the layer")
+        rule, advice = ("be spatial_bn", "drop it") if kind.takes_norm else ("be a single module", "take 'spatial'")
+        raise ValueError(f"site must {rule} for {name}, got {site!r}; {advice}")
     if every is not None and every < 1:
         raise ValueError(f"every must be at least 1, got {every}; 1 takes every block")
-    sites = find_sites(backbone, site)
+    found = find_sites(backbone, site or kind.site)
     if kind.last_of_block:
-        sites = list({(found.stage, found.index): found for found in sites}.values())
+        found = list({(place.stage, place.index): place for place in found}.values())
     if every is None and kind.pattern is not None:
-        return _patterned(sites, kind.pattern)
+        return _patterned(found, kind.pattern)
     if every is None:
-        deepest = max(found.index for found in sites) + 1
-        every = 2 if kind.thin_from is not None and deepest >= kind.thin_from and site == kind.site else 1
-    return [found for found in sites if found.index % every == 0]
+        deepest = max(place.index for place in found) + 1
+        thin = kind.thin_from is not None and deepest >= kind.thin_from and site in (None, kind.site)
+        every = 2 if thin else 1
+    return [place for place in found if place.index % every == 0]
 
 
 def _patterned(sites: list[Site], pattern: tuple[tuple[int, ...], ...]) -> list[Site]:
@@ -187,24 +134,15 @@ def _patterned(sites: list[Site], pattern: tuple[tuple[int, ...], ...]) -> list[
     return [found for found in sites if rows[found.stage][found.index % len(rows[found.stage])]]
 
 
-def _deal(kind: TemporalKind, options: dict[str, Any], number: int) -> dict[str, Any]:
-    """Returns the options of the network's layer of this number, words for values in turn replaced."""
-    dealt = dict(options)
-    for option, words in kind.in_turn.items():
-        value = options.get(option)
-        if isinstance(value, str) and value in words:
-            dealt[option] = words[value][number % len(words[value])]
-    return dealt
-
-
-def _option_names(kind: TemporalKind) -> list[str]:
-    parameters = inspect.signature(kind.layer).parameters.values()
-    keywords = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
-    return [name for name in keywords if name not in ("num_frames", "causal")]
+def _behind(backbone: nn.Module, pool: TemporalPool) -> set[str]:
+    """Lists the modules that come after the pool, by their paths."""
+    modules = list(backbone.named_modules())
+    place = next(number for number, (_, module) in enumerate(modules) if module is pool)
+    return {path for path, _ in modules[place + 1 :]}
 
 
 def _check_options(names: tuple[str, ...], kinds: list[TemporalKind], options: dict[str, Any]) -> None:
-    known = sorted({name for kind in kinds for name in _option_names(kind)})
+    known = sorted({name for kind in kinds for name in kind.option_names})
     for option in options:
         if option not in known:
             raise ValueError(

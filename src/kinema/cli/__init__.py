@@ -11,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kinema.cli import networks
+
 if TYPE_CHECKING:
     from kinema.data.motion import MotionConfig
     from kinema.demo.config import DemoConfig
@@ -183,6 +185,9 @@ COMMANDS = {
     "train": Command(train, _train_arguments, _run_train),
     "evaluate": Command(evaluate, _evaluate_arguments, _run_evaluate),
     "predict": Command(predict, _predict_arguments, _run_predict),
+    "profile": Command(networks.profile, networks.profile_arguments, networks.run_profile),
+    "tables": Command(networks.tables, networks.tables_arguments, networks.run_tables),
+    "sites": Command(networks.sites, networks.sites_arguments, networks.run_sites),
     "data motion": Command(data_motion, _data_motion_arguments, _run_data_motion),
 }
 

@@ -1,0 +1,104 @@
+"""Which temporal layers there are, and what is to be known of each to place it."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kinema.layers.contract import TemporalLayer
+from kinema.layers.conv2plus1d import ParallelConv2Plus1D, SequentialConv2Plus1D
+from kinema.layers.i3d import InflatedConv
+from kinema.layers.stam import STAMConv
+from kinema.layers.sth import STHConv
+from kinema.layers.stm import STMConv
+from kinema.layers.stsm import SpatioTemporalShift
+from kinema.layers.tadaconv import TAdaConv
+from kinema.layers.tam import TemporalAdaptive
+from kinema.layers.tsm import TemporalShift
+
+
+@dataclass(frozen=True)
+class TemporalKind:
+    """A layer and where it stands unless told otherwise."""
+
+    layer: Callable[..., TemporalLayer]
+    """Builds it from what stands at a site."""
+    site: str
+    """Where it stands unless told otherwise; one with `spatial_bn` is built from two modules, a conv and its norm."""
+    wraps: bool = False
+    """Whether it stands around what was there (and is then outermost), or replaces it."""
+    thin_from: int | None = None
+    """With a stage of this many blocks, every second block of the network is left alone, at the layer's own site."""
+    pattern: tuple[tuple[int, ...], ...] | None = None
+    """Which blocks get a layer: a row of ones and zeros for each stage, repeated; later stages take the last row."""
+    last_of_block: bool = False
+    """Whether of several places in a block only the last one is taken."""
+    in_turn: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
+    """Option -> word -> the values that the word deals out in turn, from the network's first layer to its last."""
+    starts_as_2d: bool = False
+    """Whether a fresh one computes what the 2D network did, to the last bit, so that it sees no order until trained."""
+    any_length: bool = True
+    """Whether its T can change once it is built."""
+
+    @property
+    def takes_norm(self) -> bool:
+        """Whether it is built from a conv and its batch norm."""
+        return self.site == "spatial_bn"
+
+    @property
+    def option_names(self) -> list[str]:
+        """Its options: the layer's keyword arguments, apart from those that every layer has."""
+        parameters = inspect.signature(self.layer).parameters.values()
+        keywords = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+        return [name for name in keywords if name not in ("num_frames", "causal")]
+
+    def deal(self, options: Mapping[str, Any], number: int) -> dict[str, Any]:
+        """Returns those of the options that it knows, for the network's layer of this number.
+
+        A word that stands for values in turn is replaced by the value whose turn it is.
+        """
+        dealt = {name: value for name, value in options.items() if name in self.option_names}
+        for option, words in self.in_turn.items():
+            value = dealt.get(option)
+            if isinstance(value, str) and value in words:
+                dealt[option] = words[value][number % len(words[value])]
+        return dealt
+
+
+TEMPORAL_LAYERS: dict[str, TemporalKind | None] = {
+    "none": None,
+    "tsm": TemporalKind(TemporalShift, site="entry", wraps=True, thin_from=23),
+    "sth": TemporalKind(STHConv, site="spatial", in_turn={"dilation": {"alternating": (1, 2, 3)}}),
+    "stm": TemporalKind(STMConv, site="spatial"),
+    "stsm": TemporalKind(SpatioTemporalShift, site="entry", wraps=True),
+    "stam": TemporalKind(STAMConv, site="spatial_bn", starts_as_2d=True),
+    "tam": TemporalKind(TemporalAdaptive, site="spatial", wraps=True, last_of_block=True, any_length=False),
+    "tadaconv": TemporalKind(TAdaConv, site="spatial_bn", starts_as_2d=True),
+    "conv2plus1d_sequential": TemporalKind(SequentialConv2Plus1D, site="spatial", starts_as_2d=True),
+    "conv2plus1d_parallel": TemporalKind(ParallelConv2Plus1D, site="spatial", starts_as_2d=True),
+    "i3d": TemporalKind(InflatedConv, site="entry", pattern=((1,), (1, 0), (1, 0), (0, 1))),
+}
+"""Name -> layer; `none` is TSN, frames that meet only in the average of their logits."""
+
+
+def lookup(name: str) -> TemporalKind | None:
+    """Finds a temporal layer by its name.
+
+    Args:
+        name: A name in `TEMPORAL_LAYERS`.
+
+    Returns:
+        The layer; None for `none`.
+
+    Raises:
+        ValueError: If there is no such name; with the nearest one.
+    """
+    if name not in TEMPORAL_LAYERS:
+        near = difflib.get_close_matches(name, TEMPORAL_LAYERS, n=1, cutoff=0.0)[0]
+        raise ValueError(
+            f"temporal must be one of {', '.join(TEMPORAL_LAYERS)}, got {name!r}; the nearest name is {near!r}"
+        )
+    return TEMPORAL_LAYERS[name]
