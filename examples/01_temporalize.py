@@ -1,4 +1,4 @@
-"""Turn an image network that you have into a video network, see that it now knows the order of frames, and what it costs."""
+"""Turn an image network into a video network, see that it now knows the order of frames, and what it costs."""
 
 from __future__ import annotations
 
