@@ -1,4 +1,4 @@
-"""Turn a ResNet that you have into a video network, see that it now knows the order of frames, and what it costs."""
+"""Turn an image network into a video network, see that it now knows the order of frames, and what it costs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NUM_FRAMES = 8
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--backbone", default="resnet18", help="a ResNet of timm")
+    parser.add_argument("--backbone", default="resnet18", help="a 2D CNN of timm")
     parser.add_argument("--size", type=int, default=112, help="height and width of a frame")
     parser.add_argument("--quick", action="store_true", help="take the smallest network and frames")
     arguments = parser.parse_args()
@@ -24,7 +24,7 @@ def main() -> None:
     torch.manual_seed(0)
     clip = torch.randn(1, NUM_FRAMES, 3, size, size)  # [N, T, C, H, W]
     for temporal in kinema.TEMPORAL_LAYERS:
-        # Any module that holds blocks of a ResNet will do; its weights carry over.
+        # Any module that holds blocks of a known kind will do; its weights carry over.
         backbone = timm.create_model(name, num_classes=0, zero_init_last=False)
         kinema.temporalize(backbone, temporal, num_frames=NUM_FRAMES)
         change = (features(backbone, clip) - features(backbone, clip.flip(1))).abs().max().item()

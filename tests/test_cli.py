@@ -132,7 +132,7 @@ def test_the_package_runs_as_a_module():
         (["data", "motion", "--out", "x", "--num_train", "9"], "num_train must be a positive multiple of 8, got 9"),
         (["demo", "--sed", "1"], "did you mean --seed?"),
         (["profile", "--temporl", "sth"], "did you mean --temporal?"),
-        (["profile", "--backbone", "test_resnet", "--options.fracton", "1"], "must be one of attention, fraction"),
+        (["profile", "--backbone", "test_resnet", "--options.fracton", "1"], "must be one of arrangement, dilates"),
         (["profile", "--backbone", "test_vit"], "from its k x k convs: patch_embed.proj (3 -> 64, 16 x 16, stride 16)"),
         (["sites", "resnet51"], "backbone must be a network of timm, got 'resnet51'; the nearest are"),
     ],
@@ -271,7 +271,7 @@ def test_data_motion_makes_the_dataset(tmp_path, capsys):
 
 
 def test_profile_prints_the_papers_numbers(capsys):
-    assert main(["profile", "--size", "224", "--options.attention", "false", "--options.fraction", "0.25"]) == 0
+    assert main(["profile", "--size", "224", "--options.fusion", "sum", "--options.fraction", "0.25"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["parameters", "21.98", "M", "21,978,350"] in lines
     assert ["MACs", "30.23", "G", "30,233,690,112"] in [line[:4] for line in lines]

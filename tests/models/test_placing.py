@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from kinema.layers.contract import TemporalLayer
 from kinema.layers.sth import STHConv
 from kinema.layers.tsm import TemporalShift
-from kinema.models import temporalize as temporalizing
 from kinema.models.placing import split_norm
-from kinema.models.temporal_layers import TemporalKind
+from kinema.models.temporal_layers import TEMPORAL_LAYERS, TemporalKind
 from kinema.models.temporalize import temporalize
 from networks import randomize_
 
@@ -37,7 +36,7 @@ class Both(TemporalLayer):
 
 @pytest.fixture(autouse=True)
 def both(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(temporalizing.TEMPORAL_LAYERS, "both", TemporalKind(Both, site="spatial_bn"))
+    monkeypatch.setitem(TEMPORAL_LAYERS, "both", TemporalKind(Both, site="spatial_bn"))
 
 
 def layers_of(backbone: nn.Module, kind: type[TemporalLayer]) -> dict[str, TemporalLayer]:

@@ -15,7 +15,7 @@ NUM_CLASSES = 174
 """Classes of Something-Something, on which all five tables of costs are."""
 SIZE = 224
 
-ADDITION: dict[str, Any] = {"attention": False}
+ADDITION: dict[str, Any] = {"fusion": "sum"}
 """Options of `sth` without the attentive integration of section 3.3."""
 MERGE: dict[str, Any] = {**ADDITION, "arrangement": "merge"}
 """Options of `sth` in the arrangement of figure 3b."""
