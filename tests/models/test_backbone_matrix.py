@@ -103,7 +103,7 @@ def page() -> dict[str, dict[str, str]]:
 @cache
 def flat_network(name: str) -> nn.Module:
     torch.manual_seed(0)
-    return randomize_(SMALL[name][0]()).eval()
+    return randomize_(SMALL[name][0]().double()).eval()
 
 
 def rows(names: list[str], slow: tuple[str, ...]) -> list[object]:
@@ -130,7 +130,7 @@ def test_a_layer_works_in_a_network_or_says_why_not(name: str, layer: str):
     for one in layers_of(network).values():
         randomize_(one)
     size = SMALL[name][1]
-    x = torch.randn(2 * T, 3, size, size, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(2 * T, 3, size, size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     features = network(x)
     assert features.shape == flat(x).shape
     expect_gradients(network, x)
@@ -140,7 +140,7 @@ def test_a_layer_works_in_a_network_or_says_why_not(name: str, layer: str):
         expect_near(network(x[T:]), features[T:])
         other = network(torch.cat([x[:T].flip(0), x[T:]]))
     expect_near(other[T:], features[T:])
-    assert difference(other[:T], features[:T].flip(0)) > 1e-3 or blind(layer)
+    assert difference(other[:T], features[:T].flip(0)) > 1e-8 or blind(layer)
 
 
 def difference(first: Tensor, second: Tensor) -> float:
@@ -149,8 +149,11 @@ def difference(first: Tensor, second: Tensor) -> float:
 
 
 def expect_near(first: Tensor, second: Tensor) -> None:
-    """Equal but for sums that another batch takes in another order, layer after layer."""
-    assert difference(first, second) < 1e-4
+    """Equal but for sums that another batch takes in another order, layer after layer.
+
+    In float64 that is far from what frames do to each other, of which little may be left behind a deep network.
+    """
+    assert difference(first, second) < 1e-11
 
 
 @pytest.mark.slow
@@ -220,7 +223,7 @@ def test_a_causal_network_never_sees_the_future_whatever_its_blocks(name: str, l
     except ValueError as error:
         assert "causal" in str(error)  # noqa: PT017 (either it can be causal, or it says that it cannot)
         return
-    for one in layers_of(network.double()).values():
+    for one in layers_of(network).values():
         randomize_(one)
     x = torch.randn(4, 3, 48, 48, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     changed = torch.cat([x[:2], x[2:].flip(0)])
@@ -228,8 +231,7 @@ def test_a_causal_network_never_sees_the_future_whatever_its_blocks(name: str, l
     with torch.no_grad():
         before, after = network(x), network(changed)
 
-    # Some layers shrink what they pass on, so that little of it is left behind a deep network: hence float64.
-    assert difference(after[:2], before[:2]) < 1e-12
+    expect_near(after[:2], before[:2])
     assert difference(after[2:], before[2:]) > 1e-8
 
 
@@ -254,7 +256,7 @@ def test_a_network_exports_with_any_batch(name: str, layer: str):
     network = Folding(temporalize(backbone, layer, num_frames=T)).eval()
     for one in layers_of(network).values():
         randomize_(one)
-    clips = torch.randn(5, T, 3, 48, 48, generator=torch.Generator().manual_seed(2))
+    clips = torch.randn(5, T, 3, 48, 48, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
     batch = torch.export.Dim("num_clips", min=1, max=64)
     program = torch.export.export(network, (clips[:3],), dynamic_shapes=({0: batch},)).module()
@@ -287,5 +289,5 @@ def test_the_smallest_of_tensors_is_enough_for_one_frame():
     # A clip of one frame runs through every kind of block.
     for name in ("resnet50", "mobilenetv2_100"):
         network: nn.Module = temporalize(copy.deepcopy(flat_network(name)), "tsm", num_frames=1)
-        x: Tensor = torch.zeros(1, 3, 48, 48)
+        x: Tensor = torch.zeros(1, 3, 48, 48, dtype=torch.float64)
         assert network(x).isfinite().all()
