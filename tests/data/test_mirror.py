@@ -32,6 +32,8 @@ def read_lines(path):
         ("SwipeLeft", "SwipeRight"),
         ("SWIPE_LEFT", "SWIPE_RIGHT"),
         ("swipeleft", "swiperight"),
+        ("turnclockwise", "turncounterclockwise"),
+        ("rotateclockwise", "rotateanticlockwise"),
         ("Swiping Left", "Swiping Right"),
         ("left-hand wave", "right-hand wave"),
         ("lefthanded throw", "righthanded throw"),

@@ -219,3 +219,14 @@ def test_the_scenes_of_the_cctv_clips_are_kept_together(shared_dir):
     assert len(train) + len(val) == 30
     assert not {each.path.stem[:-1] for each in train} & {each.path.stem[:-1] for each in val}
     assert set(classes(train)) == set(classes(val)) == {"fight", "noFight"}
+
+
+def test_a_name_that_is_no_alternative_captures_its_text():
+    names = ["p1_c1", "p1_c2", "p2", "p3"]
+    samples = [Sample(path=Path(name), class_name="walk", name=name) for name in names]
+
+    train, val = split_samples(
+        samples, val_fraction=0.5, seed=0, group_pattern=r"(?P<person>p\d+)(?:_(?P<camera>[(|]|c\d))?"
+    )
+
+    assert len(train) == len(val) == 2

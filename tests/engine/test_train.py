@@ -142,6 +142,19 @@ def test_a_folder_that_holds_a_run_is_left_alone(finished, motion_root):
     assert result.last.read_bytes() == before
 
 
+def test_files_that_no_run_has_written_are_left_alone(motion_root, tmp_path):
+    out = tmp_path / "mine"
+    (out / "logs").mkdir(parents=True)
+    (out / "logs" / "notes.txt").write_text("mine")
+
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match=r"nothing is in a run's way, got .*mine, which has logs but no recipe"):
+            train(small_recipe(motion_root, out), overwrite=overwrite, console=quiet())
+
+    assert (out / "logs" / "notes.txt").read_text() == "mine"
+    assert [path.name for path in out.iterdir()] == ["logs"]
+
+
 def test_resuming_a_finished_run_ends_with_the_same_weights(finished):
     result, _ = finished
     before = load_file(result.last)
@@ -260,7 +273,7 @@ def wait_for(condition, *, process, seconds=90):
 
 @pytest.mark.slow
 def test_a_run_killed_in_the_middle_of_an_epoch_ends_as_one_never_killed(motion_root, tmp_path):
-    recipe = small_recipe(motion_root, tmp_path / "whole" / "run", epochs=6, workers=2)
+    recipe = small_recipe(motion_root, tmp_path / "whole" / "run", epochs=12, workers=2)
     whole = train(recipe, console=quiet())
     out = tmp_path / "killed" / "run"
     config = tmp_path / "recipe.yaml"

@@ -57,7 +57,7 @@ def test_inflated_at_the_centre_it_starts_as_the_2d_conv(causal: bool):
     conv = nn.Conv2d(4, 8, 3, padding=1, stride=2)
     x = torch.randn(8, 4, 6, 6)
 
-    assert torch.equal(InflatedConv(conv, num_frames=4, causal=causal, start="centre")(x), conv(x))
+    torch.testing.assert_close(InflatedConv(conv, num_frames=4, causal=causal, start="centre")(x), conv(x))
 
 
 def test_the_2d_conv_is_left_alone():

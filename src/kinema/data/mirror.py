@@ -21,7 +21,7 @@ _SWAP = {word: other for pair in _OPPOSITES for word, other in (pair, pair[::-1]
 # One writing for the kinds of rotation, applied to a name whose words are already lower case and set apart by blanks.
 _ROTATIONS = (
     (re.compile(r"\bclock wise\b"), "clockwise"),
-    (re.compile(r"\b(counter|anti|contra) ?clockwise\b|\b(ccw|acw)\b"), "counterclockwise"),
+    (re.compile(r"(counter|anti|contra) ?clockwise|\b(ccw|acw)\b"), "counterclockwise"),
     (re.compile(r"\bcw\b"), "clockwise"),
 )
 _WORD_BORDER = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[^\W\d])(?=\d)|(?<=\d)(?=[^\W\d])|[\W_]+")
@@ -99,7 +99,7 @@ def _partner(label: int, name: str, places: Mapping[str, list[int]]) -> int | No
     """Label of the mirror image of a class: itself, another, or none."""
     key = _key(name)
     swapped = " ".join(_SWAP.get(word, word) for word in key.split(" "))
-    inside = re.sub("left|right", lambda match: _SWAP[match.group()], key)
+    inside = re.sub("left|right|(?:counter)?clockwise", lambda match: _SWAP[match.group()], key)
     if swapped == key:
         return places[inside][0] if inside != key and len(places.get(inside, [])) == len(places[key]) == 1 else label
     others = places.get(swapped, [])

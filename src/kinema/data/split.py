@@ -137,11 +137,26 @@ def _matched_group(sample: Sample, pattern: re.Pattern[str]) -> _Group:
     match = pattern.search(sample.name)
     if match is None:
         return "sample", sample.name
-    named = [name for name, text in match.groupdict().items() if text is not None]
-    if len(pattern.groupindex) > 1 and len(named) == 1:
-        return "group", named[0]
+    if _is_named_alternatives(pattern.pattern):
+        return "group", next(name for name, text in match.groupdict().items() if text is not None)
     captured = [text for text in match.groups() if text is not None]
     return "group", "/".join(captured) if captured else match.group()
+
+
+def _is_named_alternatives(pattern: str) -> bool:
+    """Tells whether a pattern is `(?P<one>...)|(?P<other>...)`: alternatives that all begin with a name."""
+    starts, depth, inside_class = [0], 0, False
+    for match in re.finditer(r"\\.|[][()|]", pattern, flags=re.DOTALL):
+        character = match.group()
+        if inside_class:
+            inside_class = character != "]"
+        elif character == "[":
+            inside_class = True
+        elif character in "()":
+            depth += 1 if character == "(" else -1
+        elif character == "|" and depth == 0:
+            starts.append(match.end())
+    return len(starts) > 1 and all(pattern.startswith("(?P<", start) for start in starts)
 
 
 def _choose(samples: Sequence[Sample], groups: Sequence[_Group], *, val_fraction: float, seed: int) -> set[_Group]:

@@ -74,7 +74,11 @@ def choose_samples(samples: Sequence[Sample], *, split: str, metadata: Mapping[s
     own = sorted({sample.split for sample in samples if sample.split})
     same_data = json.loads(metadata.get("fingerprint", "{}")).get("data") == hash_data(samples)
     if split == "all" or (split == "auto" and not own and not same_data):
-        reason = "" if split == "all" else " (not the data trained on, and without a split of its own)"
+        reason = (
+            ""
+            if split == "all"
+            else " (not the data trained on, though some of them may have been, and without a split of its own)"
+        )
         return list(samples), f"all {len(samples)} videos{reason}"
     if split == "test":
         chosen = [sample for sample in samples if sample.split == "test"]

@@ -107,7 +107,7 @@ class ModelRecipe:
     backbone: str = "resnet18.tv_in1k"
     """A 2D network by its timm name, weights in full (`resnet50.tv_in1k`)."""
     temporal: list[str] | str = "sth"
-    """Temporal layer (`none`, `tsm`, `sth`), or several, applied from left to right."""
+    """Temporal layer (`none`, `tsm`, `sth`, `stm`, ...: docs/layers.md), or several, applied from left to right."""
     options: dict[str, Any] = field(default_factory=dict)
     """Options of the temporal layer, such as `fraction: 0.25` of `sth`."""
     pretrained: bool | Literal["auto"] = "auto"

@@ -16,6 +16,7 @@ CHECKPOINT = "checkpoints/last.ckpt"
 LAST = "last.safetensors"
 BEST = "best.safetensors"
 LOGS = "logs"
+_OWN = (METRICS, str(Path(CHECKPOINT).parent), LAST, BEST, LOGS)
 
 FREE_ON_RESUME = frozenset(
     {"out", "data.root", "data.annotations", "data.num_workers", "model.init", "trainer.accelerator"}
@@ -42,6 +43,7 @@ def check_free(out: Path) -> None:
     Raises:
         ValueError: If it does.
     """
+    check_removable(out)
     if (out / RECIPE).exists():
         raise ValueError(
             f"out must be a folder without a run, got {out}, which holds one; go on with --resume, "
@@ -49,9 +51,28 @@ def check_free(out: Path) -> None:
         )
 
 
+def check_removable(out: Path) -> None:
+    """Refuses a folder in which files that no run has written have the names of a run's.
+
+    Raises:
+        ValueError: If there are such files.
+    """
+    taken = [name for name in _OWN if (out / name).exists()]
+    if taken and not (out / RECIPE).exists():
+        raise ValueError(
+            f"out must be a folder in which nothing is in a run's way, got {out}, which has {', '.join(taken)} but no "
+            f"{RECIPE}; choose another --out, or move them"
+        )
+
+
 def begin_run(out: Path) -> None:
-    """Makes a folder ready for a new run; of what stands there only an older run's files are removed."""
-    for path in (out / name for name in (RECIPE, METRICS, Path(CHECKPOINT).parent, LAST, BEST, LOGS)):
+    """Makes a folder ready for a new run; of what stands there only an older run's files are removed.
+
+    Raises:
+        ValueError: If there are files in the way that are no run's.
+    """
+    check_removable(out)
+    for path in (out / name for name in (*_OWN, RECIPE)):  # the recipe last: it says whose the others are
         if path.is_dir():
             shutil.rmtree(path)
         else:

@@ -68,10 +68,10 @@ def train(
     checkpoint = out / run_folder.CHECKPOINT
     goes_on = resume and checkpoint.is_file()
     model, recipe = _make_model(recipe, data, fresh=not goes_on, console=console)
+    _describe(recipe, data, model, console=console)
     if not resume:
         run_folder.begin_run(out)
         write_atomically(out / run_folder.RECIPE, recipe_to_yaml(recipe).encode())
-    _describe(recipe, data, model, console=console)
     if resume:
         state = "from its last finished epoch" if goes_on else "from its beginning: no epoch was finished"
         _say(console, f"resuming the run in {out} {state}")
