@@ -33,3 +33,12 @@ def test_a_gpu_trains_in_bfloat16_only_where_it_does_not_emulate_it(monkeypatch,
 
 def test_a_recipe_that_names_its_precision_gets_it():
     assert choose_precision(TrainerRecipe(precision="16-mixed")) == "16-mixed"
+
+
+@pytest.mark.parametrize("accelerator", ["cuda", "mps"])
+def test_a_device_that_is_not_there_is_refused(monkeypatch, accelerator):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+    with pytest.raises(ValueError, match=f"trainer.accelerator must be a device of this machine, got '{accelerator}'"):
+        choose_precision(TrainerRecipe(accelerator=accelerator))

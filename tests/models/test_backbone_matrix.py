@@ -63,7 +63,6 @@ SMALL: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "densenet121": (small("densenet121", growth_rate=16, block_config=(2, 2, 2, 2)), 48),
     "mobilenetv2_100": (small("mobilenetv2_035"), 48),
     "mobilenetv3_small_100": (small("mobilenetv3_small_050"), 48),
-    "efficientnetv2_rw_t": (small("efficientnetv2_rw_t"), 48),
     "test_resnet": (small("test_resnet"), 48),
     "test_byobnet": (small("test_byobnet"), 48),
     "test_convnext": (small("test_convnext"), 48),
@@ -78,10 +77,9 @@ SMALL: dict[str, tuple[Callable[[], nn.Module], int]] = {
         48,
     ),
     "torchvision mobilenet_v2": (partial(torchvision.models.mobilenet_v2, width_mult=0.35, num_classes=5), 48),
-    "inception_v3": (small("inception_v3"), 75),
 }
 """Row of the matrix -> a small network with the same blocks, and the side of its pictures."""
-BIG = ("efficientnetv2_rw_t", "inception_v3", "torchvision resnet18", "torchvision resnet50")
+BIG = ("torchvision resnet18", "torchvision resnet50")
 
 
 @cache

@@ -212,7 +212,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return OK
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads leave the cores to the processes that decode
     try:
-        return _run(argv)
+        done = _run(argv)
+        sys.stdout.flush()
+        return done
+    except BrokenPipeError:  # the reader has seen enough, as in `kinema tables | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
     except KeyboardInterrupt:
         print("kinema: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -11,7 +11,16 @@ def choose_precision(trainer: TrainerRecipe) -> Precision:
     """Returns the recipe's precision; for `auto`, bfloat16 where the device computes in it, else 32 bits.
 
     Where a device only emulates bfloat16, it is slower than 32 bits.
+
+    Raises:
+        ValueError: If the recipe asks for a device that is not there.
     """
+    absent = {"cuda": not torch.cuda.is_available(), "mps": not torch.backends.mps.is_available()}
+    if absent.get(trainer.accelerator):
+        raise ValueError(
+            f"trainer.accelerator must be a device of this machine, got {trainer.accelerator!r}, which torch does not "
+            "find; leave it out, or install a torch that supports the device"
+        )
     if trainer.precision != "auto":
         return trainer.precision
     if trainer.accelerator in ("auto", "cuda") and torch.cuda.is_available():

@@ -122,6 +122,8 @@ class ModelRecipe:
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
+        own = sorted({*self.__dataclass_fields__, "num_frames", "num_classes", "spec"} & self.options.keys())
+        check(not own, "model.options", "hold options of the temporal layer only", own, "set these by their own flags")
         check(0 <= self.dropout < 1, "model.dropout", "lie in [0, 1)", self.dropout, "0.5 is usual on little data")
         check(
             not (self.init and self.pretrained is True),

@@ -137,7 +137,7 @@ class STHConv(TemporalLayer):
         if self.way != "auto":
             return self.way
         fusible = self._why_not_fused() is None and x.is_contiguous(memory_format=torch.channels_last)
-        return "fused" if fusible and not torch.compiler.is_compiling() else "masked"
+        return "fused" if fusible and not x.is_meta and not torch.compiler.is_compiling() else "masked"
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Runs the two parts of eq. 2, without the bias; in the plain way if that is the layer's, else masked.
