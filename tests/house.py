@@ -10,7 +10,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 FLOORS = (
-    ("spec",),
+    ("spec", "wording"),
     ("layers", "data"),
     ("models",),
     ("engine",),
@@ -20,7 +20,7 @@ FLOORS = (
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 DOORS = ("kinema", "kinema.__main__")  # they may import every room, and no room imports them
-COLD = ("kinema", "kinema.spec", "kinema.engine.recipe", "kinema.cli")
+COLD = ("kinema", "kinema.spec", "kinema.engine.recipe", "kinema.cli", "kinema.wording")
 HEAVY = ("torch", "torchvision", "torchmetrics", "timm", "lightning", "matplotlib")
 FORBIDDEN_NAMES = ("utils", "util", "helpers", "helper", "common", "misc")
 MAX_LINES_OF_FILE = 300

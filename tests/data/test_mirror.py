@@ -148,10 +148,10 @@ def test_a_class_called_none_can_be_a_mirror_image():
 
 def test_an_override_of_an_unknown_class_names_the_nearest():
     with pytest.raises(
-        ValueError, match="mirrors must name classes of the data, got 'turn lift'; did you mean 'turn left'"
+        ValueError, match="mirrors must name classes of the data, got 'turn lift'; did you mean turn left"
     ):
         find_mirrors(["turn left", "walk"], overrides={"turn lift": None})
-    with pytest.raises(ValueError, match="got 'wallk'; did you mean 'walk'"):
+    with pytest.raises(ValueError, match="got 'wallk'; did you mean walk"):
         find_mirrors(["turn left", "walk"], overrides={"turn left": "wallk"})
 
 

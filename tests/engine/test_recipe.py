@@ -18,7 +18,6 @@ from kinema.engine.recipe_files import (
     check_keys,
     field_paths,
     load_yaml,
-    nearest,
     recipe_from_dict,
     recipe_to_json,
     recipe_to_yaml,
@@ -121,10 +120,6 @@ def test_an_empty_file_is_an_empty_recipe(tmp_path):
     path = tmp_path / "empty.yaml"
     path.write_text("# nothing\n")
     assert load_yaml(path) == {}
-
-
-def test_nearest_lists_all_names_where_none_is_near():
-    assert nearest("zzzz", ["train", "predict"]) == "known are predict, train"
 
 
 def test_build_fills_nested_dataclasses():

@@ -116,7 +116,7 @@ def test_layers_stack_on_a_conv_and_its_norm():
         ("test_resnet", "both", {"site": "spatial"}, r"site must be spatial_bn for Both, got 'spatial'; drop it"),
         ("test_resnet", "both", {"sites": ["layer1.0.conv1"]}, r"sites must hold the paths of a conv and of its batch"),
         ("test_resnet", "sth", {"sites": ["layer1.0.bn1"]}, r"^layer1\.0\.bn1: conv must be an nn.Conv2d, got Batch"),
-        ("test_resnet", "sth", {"sites": ["layer1.9"]}, r"got 'layer1\.9'; the nearest is 'layer1\.0'"),
+        ("test_resnet", "sth", {"sites": ["layer1.9"]}, r"got 'layer1\.9'; did you mean layer1\.0\?"),
         (
             "test_resnet",
             "sth",

@@ -216,7 +216,7 @@ def test_long_lists_of_candidates_are_cut():
 @pytest.mark.parametrize(
     ("sites", "count", "sentence"),
     [
-        (["0.con"], 1, "sites must be paths of modules in the backbone, got '0.con'; the nearest is '0.conv'"),
+        (["0.con"], 1, "sites must be paths of modules in the backbone, got '0.con'; did you mean 0.conv?"),
         ([["0.conv", "0.bn"]], 1, "sites must hold one path each, got"),
         (["0.conv"], 2, "sites must hold the paths of a conv and of its batch norm, as a pair, got '0.conv'"),
     ],

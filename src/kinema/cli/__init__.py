@@ -236,7 +236,7 @@ def _run(argv: list[str]) -> int:
         if name in COMMANDS:
             rest = argv[count:]
             return COMMANDS[name].run(make_parser(name).parse(rest), rest)
-    from kinema.engine.recipe_files import nearest
+    from kinema.wording import nearest
 
     family = [name for name in COMMANDS if name.startswith(f"{argv[0]} ")]
     if family and argv[1:2] in ([], ["-h"], ["--help"]):

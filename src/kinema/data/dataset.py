@@ -5,7 +5,6 @@ Shapes: V views, T frames, C channels, H height, W width.
 
 from __future__ import annotations
 
-import difflib
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -22,6 +21,7 @@ from kinema.data.transforms import make_clip
 from kinema.data.video import Video, open_video
 from kinema.data.views import Augmentation, View, draw_view, frame_indices
 from kinema.spec import ClipSpec
+from kinema.wording import nearest
 
 
 class TrainingItem(TypedDict):
@@ -157,11 +157,9 @@ def labels_of(samples: Sequence[Sample], *, class_names: Sequence[str]) -> list[
     labels = {name: label for label, name in enumerate(class_names)}
     for sample in samples:
         if sample.class_name not in labels:
-            nearest = difflib.get_close_matches(sample.class_name, class_names, n=1)
-            advice = f"did you mean {nearest[0]!r}?" if nearest else f"they are {', '.join(class_names) or 'none'}"
             raise ValueError(
                 f"class of {sample.name} must be one of the {len(class_names)} class names of the spec, "
-                f"got {sample.class_name!r}; {advice}"
+                f"got {sample.class_name!r}; {nearest(sample.class_name, class_names)}"
             )
     return [labels[sample.class_name] for sample in samples]
 

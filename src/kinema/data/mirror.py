@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from kinema.wording import nearest
 
 _OPPOSITES = (
     ("left", "right"),
@@ -125,7 +126,5 @@ def _wanted(names: tuple[str, ...], overrides: Mapping[str, str | None]) -> dict
 def _label(name: str, names: tuple[str, ...]) -> int:
     """Index of a class name that a person wrote."""
     if name not in names:
-        nearest = difflib.get_close_matches(name, names, n=1)
-        advice = f"did you mean {nearest[0]!r}?" if nearest else f"the classes are {', '.join(names[:5])} ..."
-        raise ValueError(f"mirrors must name classes of the data, got {name!r}; {advice}")
+        raise ValueError(f"mirrors must name classes of the data, got {name!r}; {nearest(name, names)}")
     return names.index(name)

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from kinema.data.annotations.sample import Sample
+from kinema.wording import listed
 
 _Group = tuple[str, str]  # what kind of name it is, and the name
 _Counts = tuple[tuple[str, int], ...]  # samples of each class
@@ -85,13 +86,13 @@ def describe_split(train: Sequence[Sample], val: Sequence[Sample], *, group_patt
     for here, there in (("train", "val"), ("val", "train")):
         alone = sorted(classes[here] - classes[there])
         if alone and parts[there]:
-            lines.append(f"split: only in {here}: {_shortened(alone)}")
+            lines.append(f"split: only in {here}: {listed(alone, 3)}")
     torn = sorted({name for _, name in set(groups["train"]) & set(groups["val"])})
     if torn:
-        lines.append(f"split: in both parts, by the data's own split: {len(torn)} groups ({_shortened(torn)})")
+        lines.append(f"split: in both parts, by the data's own split: {len(torn)} groups ({listed(torn, 3)})")
     single = [name for part in groups.values() for kind, name in part if kind == "sample"]
     if group_pattern is not None and single:
-        lines.append(f"split: group_pattern not found in {len(single)} names, each its own group: {_shortened(single)}")
+        lines.append(f"split: group_pattern not found in {len(single)} names, each its own group: {listed(single, 3)}")
     return "\n".join(lines)
 
 
@@ -263,7 +264,3 @@ def _improve(balance: _Balance, chosen: Counter[_Counts], *, available: Counter[
                     balance.move(moves)
                     chosen.update(dict(moves))
                     improved = True
-
-
-def _shortened(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

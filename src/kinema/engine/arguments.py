@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 
 import jsonargparse
 
-from kinema.engine.recipe_files import field_paths, load_yaml, nearest
+from kinema.engine.recipe_files import field_paths, load_yaml
+from kinema.wording import nearest
 
 jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
 

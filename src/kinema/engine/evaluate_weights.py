@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from kinema.engine.recipe import EvaluationRecipe
 from kinema.engine.recipe_files import recipe_from_dict
 from kinema.engine.training_data import choose_workers, split_recipe_samples
 from kinema.models.weights import load_model, read_metadata
+from kinema.wording import listed, nearest
 
 
 def evaluate_weights(weights: Path, recipe: EvaluationRecipe, *, console: Console) -> Evaluation:
@@ -42,8 +42,7 @@ def evaluate_weights(weights: Path, recipe: EvaluationRecipe, *, console: Consol
     console.print(f"data: {recipe.data.root}: {words}", soft_wrap=True, highlight=False, markup=False)
     absent = sorted(set(model.spec.class_names) - {sample.class_name for sample in chosen})
     if absent:
-        names = ", ".join(absent[:8]) + (f" and {len(absent) - 8} more" if len(absent) > 8 else "")
-        console.print(f"data: no video of {names}", soft_wrap=True, highlight=False, markup=False)
+        console.print(f"data: no video of {listed(absent)}", soft_wrap=True, highlight=False, markup=False)
     evaluation = evaluate(
         model,
         chosen,
@@ -117,6 +116,7 @@ def _check_classes(samples: Sequence[Sample], *, class_names: Sequence[str]) -> 
     """
     unknown = sorted({sample.class_name for sample in samples} - set(class_names))
     if unknown:
-        near = difflib.get_close_matches(unknown[0], class_names, n=1)
-        advice = f"did you mean {near[0]!r}?" if near else f"they know {', '.join(list(class_names)[:8])}"
-        raise ValueError(f"classes of the data must be known to the weights, got {', '.join(unknown[:8])}; {advice}")
+        raise ValueError(
+            f"classes of the data must be known to the weights, got {listed(unknown)}; "
+            f"{nearest(unknown[0], class_names)}"
+        )

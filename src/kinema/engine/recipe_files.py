@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_type_hints
@@ -13,14 +12,9 @@ import jsonargparse
 import yaml
 
 from kinema.engine.recipe import Recipe
+from kinema.wording import nearest
 
 T = TypeVar("T")
-
-
-def nearest(name: str, known: Collection[str]) -> str:
-    """Returns advice for an unknown name: the nearest known one, or all of them."""
-    match = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
-    return f"did you mean {match[0]}?" if match else f"known are {', '.join(sorted(known))}"
 
 
 def field_paths(cls: type) -> list[str]:

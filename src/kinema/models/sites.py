@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -11,6 +10,7 @@ from torch import nn
 
 from kinema.layers.contract import TemporalLayer
 from kinema.models.blocks import BLOCKS, FAMILIES, FLAT_NETWORKS, BlockParts
+from kinema.wording import nearest
 
 SiteName = Literal["entry", "spatial", "spatial_bn", "exit", "block"]
 SITE_NAMES: tuple[str, ...] = get_args(SiteName)
@@ -106,11 +106,8 @@ def named_sites(backbone: nn.Module, sites: Sequence[str | Sequence[str]], *, co
             raise ValueError(f"sites must hold {wanted}, got {given!r}; look the paths up with named_modules()")
         for path in paths:
             if path not in known:
-                near = difflib.get_close_matches(path, known, n=1, cutoff=0.0)
                 raise ValueError(
-                    f"sites must be paths of modules in the backbone, got {path!r}; the nearest is {near[0]!r}"
-                    if near
-                    else f"sites must be paths of modules in the backbone, got {path!r}; it has no modules inside"
+                    f"sites must be paths of modules in the backbone, got {path!r}; {nearest(path, known)}"
                 )
         found.append(Site(paths, "", index))
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from kinema.layers.stsm import SpatioTemporalShift
 from kinema.layers.tadaconv import TAdaConv
 from kinema.layers.tam import TemporalAdaptive
 from kinema.layers.tsm import TemporalShift
+from kinema.wording import nearest
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,7 @@ def lookup(name: str) -> TemporalKind | None:
         ValueError: If there is no such name; with the nearest one.
     """
     if name not in TEMPORAL_LAYERS:
-        near = difflib.get_close_matches(name, TEMPORAL_LAYERS, n=1, cutoff=0.0)[0]
         raise ValueError(
-            f"temporal must be one of {', '.join(TEMPORAL_LAYERS)}, got {name!r}; the nearest name is {near!r}"
+            f"temporal must be one of {', '.join(TEMPORAL_LAYERS)}, got {name!r}; {nearest(name, TEMPORAL_LAYERS)}"
         )
     return TEMPORAL_LAYERS[name]

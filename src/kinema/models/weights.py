@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kinema.models.classifier import ModelConfig, VideoClassifier, make_model
 from kinema.spec import ClipSpec
+from kinema.wording import listed
 
 HEAD = "head."
 """Prefix of the head's tensors."""
@@ -110,8 +111,8 @@ def initialize_from(model: VideoClassifier, path: str | Path) -> list[str]:
     anew = [key for key in own if key not in taken]
     unused = [key for key in tensors if key not in taken]
     lines = [f"initialized from {path}: {len(taken)} of {len(own)} tensors taken"]
-    lines += [f"  anew: {_shorten(anew)}"] if anew else []
-    return lines + ([f"  unused: {_shorten(unused)}"] if unused else [])
+    lines += [f"  anew: {listed(anew, 12)}"] if anew else []
+    return lines + ([f"  unused: {listed(unused, 12)}"] if unused else [])
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -136,11 +137,6 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def _shorten(keys: list[str], limit: int = 12) -> str:
-    more = f" and {len(keys) - limit} more" if len(keys) > limit else ""
-    return ", ".join(keys[:limit]) + more
 
 
 def _read_metadata_of_model(path: str | Path) -> dict[str, str]:

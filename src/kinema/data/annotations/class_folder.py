@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kinema.data.annotations.sample import Sample
 from kinema.data.video import is_video
+from kinema.wording import listed
 
 SPLIT_FOLDERS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 _LAYOUT = "<root>/train/<class>/<video> and <root>/val/<class>/<video>, or <root>/<class>/<video>"
@@ -85,9 +86,9 @@ def _check_every_class_has_videos(parents: list[Path], samples: list[Sample], *,
     folders = [folder for parent in parents for folder in _class_folders(parent)]
     if not folders:
         found = sorted(entry.name for entry in root.iterdir())
-        listed = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
         raise ValueError(
-            f"{root} must hold class folders with videos, got {listed or 'an empty folder'}; the layout is {_LAYOUT}"
+            f"{root} must hold class folders with videos, got {listed(found, 5) or 'an empty folder'}; "
+            f"the layout is {_LAYOUT}"
         )
     _check_not_wrapped(folders)
     filled = {sample.class_name for sample in samples}

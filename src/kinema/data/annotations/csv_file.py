@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import csv
-import difflib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePath
 
 from kinema.data.annotations.sample import Sample
+from kinema.wording import listed, nearest
 
 REQUIRED_COLUMNS = ("path", "label")
 COLUMNS = (*REQUIRED_COLUMNS, "split", "group")
 SPLITS = ("train", "val", "test")
-_SHOWN = 3
 
 
 def read_csv(path: Path, *, root: Path) -> list[Sample]:
@@ -84,9 +83,9 @@ def _check_header(path: Path, line: int, cells: list[str]) -> list[str]:
         )
     for column in columns:
         if column not in COLUMNS:
-            nearest = difflib.get_close_matches(column, COLUMNS, n=1)
-            advice = f"did you mean {nearest[0]}?" if nearest else "remove it"
-            raise ValueError(f"{path} must have only columns {', '.join(COLUMNS)}, got {column!r}; {advice}")
+            raise ValueError(
+                f"{path} must have only columns {', '.join(COLUMNS)}, got {column!r}; {nearest(column, COLUMNS)}"
+            )
     missing = [column for column in REQUIRED_COLUMNS if column not in columns]
     if missing or len(set(columns)) != len(columns):
         fault = f"without {' and '.join(missing)}" if missing else "with a column twice"
@@ -132,10 +131,9 @@ def _locate(path: Path, seen: dict[str, tuple[int, Sample]], *, root: Path) -> l
         else:
             samples.append(replace(sample, path=found))
     if missing:
-        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         raise ValueError(
             f"{path} must name files under {root} or beside itself, got {len(missing)} of {len(seen)} that are in "
-            f"neither place: {', '.join(missing[:_SHOWN])}{more}; check the root or remove the rows"
+            f"neither place: {listed(missing, 3)}; check the root or remove the rows"
         )
     return samples
 

@@ -1,0 +1,18 @@
+"""Words that the messages of all rooms share: names, not too many of them, and the one that was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Sequence
+
+
+def listed(names: Sequence[str], limit: int = 8) -> str:
+    """Joins names by commas, the first ones where there are many: `a, b, c and 4 more`."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """Returns advice for an unknown name: the nearest known one, or else the known ones."""
+    match = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+    return f"did you mean {match[0]}?" if match else f"known are {listed(sorted(known), 20) or 'none'}"

@@ -1,0 +1,28 @@
+"""Words that the messages of all rooms share."""
+
+from __future__ import annotations
+
+import pytest
+
+from kinema.wording import listed, nearest
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [([], ""), (["a"], "a"), (["a", "b", "c"], "a, b, c"), (["a", "b", "c", "d", "e"], "a, b, c and 2 more")],
+)
+def test_long_lists_are_cut(names, text):
+    assert listed(names, 3) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "advice"),
+    [
+        ("trian", ["train", "predict"], "did you mean train?"),
+        ("zzzz", ["train", "predict"], "known are predict, train"),
+        ("zzzz", [], "known are none"),
+        ("zzzz", [f"class {number:03}" for number in range(400)], "class 019 and 380 more"),
+    ],
+)
+def test_an_unknown_name_is_told_the_nearest_or_all(name, known, advice):
+    assert nearest(name, known).endswith(advice)
