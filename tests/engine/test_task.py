@@ -7,9 +7,9 @@ import math
 import pytest
 from torch import nn
 
+from kinema.engine.epochs import choose_epochs, steps_per_epoch
 from kinema.engine.recipe import OptimizerRecipe, TrainerRecipe
 from kinema.engine.task import learning_rate_factor, make_optimizer
-from kinema.engine.train import choose_epochs, steps_per_epoch
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,17 @@ def test_steps_of_an_epoch(num_train, batch_size, accumulate, steps):
 
 
 @pytest.mark.parametrize(
-    ("epochs", "num_train", "chosen"), [(7, 24, 7), (None, 24, 100), (None, 25, 75), (None, 80_000, 10)]
+    ("epochs", "min_steps", "random_weights", "num_train", "chosen"),
+    [
+        (7, None, True, 24, 7),
+        (None, None, False, 24, 100),
+        (None, None, False, 25, 75),
+        (None, None, True, 24, 300),
+        (None, 30, True, 24, 10),
+        (None, 36, True, 24, 12),
+        (None, None, True, 80_000, 10),
+    ],
 )
-def test_little_data_is_seen_more_often(epochs, num_train, chosen):
-    trainer = TrainerRecipe(epochs=epochs, min_steps=300, batch_size=8)
-    assert choose_epochs(trainer, num_train=num_train) == chosen
+def test_little_data_is_seen_more_often(epochs, min_steps, random_weights, num_train, chosen):
+    trainer = TrainerRecipe(epochs=epochs, min_steps=min_steps, batch_size=8)
+    assert choose_epochs(trainer, num_train=num_train, random_weights=random_weights) == chosen

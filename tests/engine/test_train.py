@@ -164,6 +164,16 @@ def test_resuming_a_finished_run_ends_with_the_same_weights(finished):
     assert (again.best_epoch, again.best_top1) == (result.best_epoch, result.best_top1)
 
 
+def test_what_a_recipe_leaves_open_is_as_the_run_began_with(finished):
+    result, _ = finished
+    left_open = replace(
+        result.recipe,
+        model=replace(result.recipe.model, pretrained="auto"),
+        trainer=replace(result.recipe.trainer, epochs=None, precision="auto"),
+    )
+    assert train(left_open, resume=True, console=quiet()).recipe == result.recipe
+
+
 @pytest.mark.parametrize(
     ("change", "name"),
     [

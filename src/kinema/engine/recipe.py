@@ -179,8 +179,9 @@ class TrainerRecipe:
 
     epochs: int | None = None
     """Times that every training video is seen; null: as many as `min_steps` asks for, 10 at least."""
-    min_steps: int = 300
-    """Optimization steps that a run has at least where `epochs` is null: little data is seen more often."""
+    min_steps: int | None = None
+    """Optimization steps that a run has at least where `epochs` is null: little data is seen more often. Null: 300 from
+    learned weights, 900 from random ones."""
     batch_size: int = 8
     """Clips of one step of the loader."""
     accumulate: int = 1
@@ -196,11 +197,12 @@ class TrainerRecipe:
     def __post_init__(self) -> None:
         """Checks the ranges."""
         for name in ("min_steps", "batch_size", "accumulate"):
+            number = getattr(self, name)
             check(
-                getattr(self, name) >= 1,
+                number is None or number >= 1,
                 f"trainer.{name}",
                 "be at least 1",
-                getattr(self, name),
+                number,
                 "leave it out for the default",
             )
         epochs, norm = self.epochs, self.clip_norm

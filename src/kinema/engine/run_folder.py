@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ FREE_ON_RESUME = frozenset(
     {"out", "data.root", "data.annotations", "data.num_workers", "model.init", "trainer.accelerator"}
 )
 """What may differ when a run goes on: where things lie, and on what it computes."""
+
+OPEN = frozenset({"model.pretrained", "trainer.epochs", "trainer.precision"})
+"""What a recipe may leave open and a run decides when it begins."""
 
 
 def stored_recipe(out: Path) -> Recipe:
@@ -80,19 +83,25 @@ def begin_run(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
 
 
-def check_same_run(stored: Recipe, given: Recipe) -> None:
-    """Refuses to go on with other numbers than the run began with.
+def continued_recipe(stored: Recipe, given: Recipe) -> Recipe:
+    """Returns the recipe that a run goes on with: what was left open is as the run began with.
 
     Raises:
         ValueError: If a value differs that the numbers of the run depend on.
     """
     before, now = _flat(asdict(stored)), _flat(asdict(given))
     for name in sorted(before.keys() | now.keys()):
-        if name not in FREE_ON_RESUME and before.get(name) != now.get(name):
+        left_open = name in OPEN and now.get(name) in (None, "auto")
+        if name not in FREE_ON_RESUME and not left_open and before.get(name) != now.get(name):
             raise ValueError(
                 f"{name} must be as the run began with, {before.get(name)!r}, to resume it, got {now.get(name)!r}; "
                 "leave it out, or begin another run from these weights with --model.init"
             )
+    return replace(
+        given,
+        model=replace(given.model, pretrained=stored.model.pretrained),
+        trainer=replace(given.trainer, epochs=stored.trainer.epochs, precision=stored.trainer.precision),
+    )
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,10 +20,11 @@ from kinema.data.split import describe_split
 from kinema.data.views import grid_views, protocol_name
 from kinema.engine import run_folder
 from kinema.engine.checkpoints import AtomicCheckpointIO, EpochCheckpoints, EpochLog, RandomStates
+from kinema.engine.epochs import MIN_EPOCHS, choose_epochs, min_steps, steps_per_epoch
 from kinema.engine.evaluate import Evaluation, evaluate
 from kinema.engine.precision import choose_precision
 from kinema.engine.quiet import plain_errors, quiet_lightning
-from kinema.engine.recipe import Recipe, TrainerRecipe
+from kinema.engine.recipe import Recipe
 from kinema.engine.recipe_files import recipe_to_json, recipe_to_yaml
 from kinema.engine.result import TrainingResult, summary
 from kinema.engine.task import VideoTask
@@ -32,8 +32,8 @@ from kinema.engine.training_data import TrainingData, choose_workers, read_data,
 from kinema.models.classifier import VideoClassifier, create_model
 from kinema.models.cost import cost
 from kinema.models.weights import initialize_from, save_model, write_atomically
+from kinema.wording import listed
 
-MIN_EPOCHS = 10
 MAX_TRAINING_CLIPS = 250
 """Training clips that the final training accuracy is measured on, at most."""
 
@@ -60,14 +60,14 @@ def train(
     console = console or Console()
     out = Path(recipe.out)
     if resume:
-        run_folder.check_same_run(run_folder.stored_recipe(out), recipe)
+        recipe = run_folder.continued_recipe(run_folder.stored_recipe(out), recipe)
     elif not overwrite:
         run_folder.check_free(out)
     data = read_data(recipe)
-    recipe = _fill_in(recipe, num_train=len(data.train), console=console)
     checkpoint = out / run_folder.CHECKPOINT
     goes_on = resume and checkpoint.is_file()
     model, recipe = _make_model(recipe, data, fresh=not goes_on, console=console)
+    recipe = _fill_in(recipe, num_train=len(data.train), console=console)
     _describe(recipe, data, model, console=console)
     if not resume:
         run_folder.begin_run(out)
@@ -79,26 +79,16 @@ def train(
     return _finish(recipe, data, model, best=best, console=console)
 
 
-def choose_epochs(trainer: TrainerRecipe, *, num_train: int) -> int:
-    """Returns how often the training videos are seen: as the recipe says, or as its floor in steps asks."""
-    return trainer.epochs or max(
-        MIN_EPOCHS, math.ceil(trainer.min_steps / steps_per_epoch(trainer, num_train=num_train))
-    )
-
-
-def steps_per_epoch(trainer: TrainerRecipe, *, num_train: int) -> int:
-    """Returns how often the weights move in an epoch."""
-    return math.ceil(math.ceil(num_train / trainer.batch_size) / trainer.accumulate)
-
-
 def _fill_in(recipe: Recipe, *, num_train: int, console: Console) -> Recipe:
     """Decides what the recipe left open, says why, and makes its paths absolute."""
     trainer = recipe.trainer
-    epochs = choose_epochs(trainer, num_train=num_train)
+    random_weights = not (recipe.model.pretrained or recipe.model.init)
+    epochs = choose_epochs(trainer, num_train=num_train, random_weights=random_weights)
     if trainer.epochs is None:
         steps = epochs * steps_per_epoch(trainer, num_train=num_train)
-        reason = f"at least {trainer.min_steps} steps and {MIN_EPOCHS} epochs"
-        _say(console, f"epochs: {epochs} ({steps} steps on {num_train} videos), chosen for {reason}")
+        start = "from random weights" if random_weights else "from learned weights"
+        floor = f"at least {min_steps(trainer, random_weights=random_weights)} steps {start} and {MIN_EPOCHS} epochs"
+        _say(console, f"epochs: {epochs} ({steps} steps on {num_train} videos), chosen for {floor}")
 
     def absolute(path: str | None) -> str | None:
         return str(Path(path).resolve()) if path else path
@@ -169,7 +159,7 @@ def _create(recipe: Recipe, data: TrainingData, *, pretrained: bool) -> VideoCla
 
 def _describe(recipe: Recipe, data: TrainingData, model: VideoClassifier, *, console: Console) -> None:
     """Says what was found and what is going to be trained."""
-    _say(console, f"data: {recipe.data.root}: {len(data.class_names)} classes: {_shorten(data.class_names)}")
+    _say(console, f"data: {recipe.data.root}: {len(data.class_names)} classes: {listed(data.class_names)}")
     _say(console, describe_split(data.train, data.val, group_pattern=recipe.data.group_pattern))
     _say(console, data.mirrors.describe())
     temporal = "+".join(model.config.temporal)
@@ -185,7 +175,7 @@ def _fit(
     out, trainer_recipe = Path(recipe.out), recipe.trainer
     model.to(memory_format=torch.channels_last)
     num_steps = steps_per_epoch(trainer_recipe, num_train=len(data.train))
-    epochs = choose_epochs(trainer_recipe, num_train=len(data.train))
+    epochs = _epochs(recipe)
     task = VideoTask(
         model,
         train_loader=training_loader(recipe, data, spec=model.spec),
@@ -236,7 +226,7 @@ def _finish(
 ) -> TrainingResult:
     """Writes the last weights, scores them, and says how it went."""
     out = Path(recipe.out)
-    num_epochs = choose_epochs(recipe.trainer, num_train=len(data.train))
+    num_epochs = _epochs(recipe)
     save_model(out / run_folder.LAST, model, metadata=_metadata(recipe, data, epoch=num_epochs - 1))
     if best.best_epoch is None:
         save_model(out / run_folder.BEST, model, metadata=_metadata(recipe, data, epoch=num_epochs - 1))
@@ -269,6 +259,12 @@ def _score(recipe: Recipe, model: VideoClassifier, samples: Sequence[Sample], *,
     )
 
 
+def _epochs(recipe: Recipe) -> int:
+    """Returns the epochs of a recipe in which nothing is left open."""
+    assert recipe.trainer.epochs is not None
+    return recipe.trainer.epochs
+
+
 def _metadata(recipe: Recipe, data: TrainingData, *, epoch: int) -> dict[str, str]:
     """Returns what a weights file says of its origin."""
     return {
@@ -287,9 +283,3 @@ def _warn(console: Console, *lines: str) -> None:
     """Prints lines that must not be missed, as they are."""
     for line in lines:
         console.print(line, style="bold yellow", soft_wrap=True, highlight=False, markup=False)
-
-
-def _shorten(names: Sequence[str], limit: int = 8) -> str:
-    """Joins names, not too many of them."""
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
