@@ -19,6 +19,7 @@ def test_long_lists_are_cut(names, text):
     ("name", "known", "advice"),
     [
         ("trian", ["train", "predict"], "did you mean train?"),
+        ("sht", ["none", "sth", "stm", "stsm"], "did you mean sth?"),
         ("zzzz", ["train", "predict"], "known are predict, train"),
         ("zzzz", [], "known are none"),
         ("zzzz", [f"class {number:03}" for number in range(400)], "class 019 and 380 more"),

@@ -14,5 +14,11 @@ def listed(names: Sequence[str], limit: int = 8) -> str:
 
 def nearest(name: str, known: Collection[str]) -> str:
     """Returns advice for an unknown name: the nearest known one, or else the known ones."""
-    match = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
-    return f"did you mean {match[0]}?" if match else f"known are {listed(sorted(known), 20) or 'none'}"
+    matches = difflib.get_close_matches(name, sorted(known), cutoff=0.5)
+    if not matches:
+        return f"known are {listed(sorted(known), 20) or 'none'}"
+
+    def likeness(match: str) -> tuple[float, int]:  # of equal ones, the one with the same letters: sht is sth, not stm
+        return difflib.SequenceMatcher(None, match, name).ratio(), -len(set(match) ^ set(name))
+
+    return f"did you mean {max(matches, key=likeness)}?"

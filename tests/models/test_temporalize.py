@@ -255,7 +255,7 @@ def test_a_causal_network_never_sees_the_future(name: str):
 @pytest.mark.parametrize(
     ("temporal", "options", "sentence"),
     [
-        ("sht", {}, r"temporal must be one of none, tsm, sth, .*got 'sht'; did you mean s\?"),
+        ("sht", {}, r"temporal must be one of none, tsm, sth, .*got 'sht'; did you mean sth\?"),
         (
             "sth",
             {"fracton": 0.5},
