@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -128,6 +129,10 @@ def test_the_package_runs_as_a_module():
         (["train", "--resume", "--out", "no-such-run"], "out must hold a run to resume, got no-such-run"),
         (["predict"], "required: weights, files"),
         (["predict", "w", "f", "--topp", "3"], "did you mean --top?"),
+        (["predict", "w", "f", "--top"], "--top must have a value, got none"),
+        (["train", "videos"], "words must be options of kinema train, got 'videos'"),
+        (["train", "--data", "x"], "got --data; did you mean --data.root?"),
+        (["train", "--trainer.epochs", "1e1"], "trainer.epochs must be int or null, got 1e1"),
         (["evaluate", "w"], "data.root must name the folder of the videos"),
         (["data", "motion", "--out", "x", "--num_train", "9"], "num_train must be a positive multiple of 8, got 9"),
         (["demo", "--sed", "1"], "did you mean --seed?"),
@@ -163,6 +168,30 @@ def test_flags_override_the_recipe_wherever_they_stand(tmp_path):
         assert (values["seed"], values["trainer"]["epochs"]) == (4, 5)
         assert values["trainer"]["batch_size"] == (6 if len(arguments) > 1 else 3)
         assert values["model"]["options"] == {"fraction": 0.5}
+
+
+def test_positional_words_may_stand_anywhere():
+    parser = make_parser("predict")
+    expected = parser.parse(["w", "a", "b", "--top", "1", "--json"])
+    assert (expected["weights"], expected["files"], expected["top"]) == ("w", ["a", "b"], 1)
+    for words in (["w", "a", "--top", "1", "--json", "b"], ["--top=1", "w", "--json", "--", "a", "b"]):
+        assert parser.parse(words) == expected
+    assert parser.parse(["w", "--", "-a", "--top"])["files"] == ["-a", "--top"]
+
+
+@pytest.mark.parametrize(
+    ("word", "value"), [("#1", "#1"), ("~", "~"), ("12", "12"), ("null", None), ("a: b", "a: b"), ("*", "*")]
+)
+def test_only_null_means_none(word, value):
+    for given in (["--data.annotations", word], [f"--data.annotations={word}"]):
+        assert make_parser("train").parse(given)["data"]["annotations"] == value
+
+
+def test_a_recipe_of_comments_only_changes_nothing(tmp_path):
+    config = tmp_path / "recipe.yaml"
+    config.write_text("# nothing yet\n")
+    parser = make_parser("train")
+    assert parser.parse(["--config", str(config), "--seed", "3"]) == parser.parse(["--seed", "3"])
 
 
 def test_options_of_a_layer_may_be_given_one_by_one():
@@ -250,6 +279,31 @@ def test_evaluate_counts_a_broken_file_as_wrong_and_names_it(weights, dataset, c
     assert re.search(r"top-1 .*40\.0%", captured.out)
     (line,) = captured.err.strip().splitlines()
     assert "falling/broken.mp4 counts as wrong" in line
+
+
+def test_evaluate_says_at_once_that_its_scores_cannot_be_written(weights, dataset, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    arguments = [
+        "evaluate",
+        str(weights),
+        "--data.root",
+        str(dataset),
+        "--json",
+        str(tmp_path / "file" / "scores.json"),
+    ]
+    assert main(arguments) == 1
+    captured = capsys.readouterr()
+    assert "top-1" not in captured.out
+    assert "file" in captured.err
+
+
+def test_a_file_whose_name_is_no_text_is_printed_all_the_same(weights, tmp_path):
+    name = os.fsencode(tmp_path) + b"/caf\xe9.mp4"
+    command = [sys.executable, "-m", "kinema", "predict", str(weights), name, "--json"]
+    run = subprocess.run(command, capture_output=True, check=False, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert run.returncode == 1
+    assert os.fsencode(json.loads(run.stdout)["file"]) == name
+    assert b"no such file" in run.stderr
 
 
 def test_evaluate_refuses_classes_that_the_weights_do_not_know(weights, dataset, capsys):

@@ -13,7 +13,9 @@ from pathlib import Path
 from kinema.data.dataset import load_views
 from kinema.data.video import VideoError, open_video
 from kinema.data.views import grid_views
+from kinema.engine.device import choose_device
 from kinema.engine.evaluate import predict_views
+from kinema.engine.recipe import Accelerator
 from kinema.models.classifier import VideoClassifier
 from kinema.models.weights import load_model
 
@@ -32,7 +34,7 @@ class Prediction:
     def to_json(self) -> str:
         """Returns one line of JSON with the file and its best classes."""
         top = [{"class_name": name, "probability": probability} for name, probability in self.top]
-        return json.dumps({"file": str(self.path), "top": top}, ensure_ascii=False)
+        return json.dumps({"file": str(self.path), "top": top})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,21 +48,24 @@ class Failure:
 
     def to_json(self) -> str:
         """Returns one line of JSON with the file and the error."""
-        return json.dumps({"file": str(self.path), "error": str(self.error)}, ensure_ascii=False)
+        return json.dumps({"file": str(self.path), "error": str(self.error)})
 
 
 class Predictor:
     """Names what happens in videos.
 
     Args:
-        model: A model with class names, or the weights file of one.
+        model: A model with class names, which stays on its device, or the weights file of one.
+        accelerator: Device for a weights file; `auto` takes a GPU where there is one.
 
     Raises:
-        ValueError: If the model's spec has no class names.
+        ValueError: If the model's spec has no class names, or the device is not there.
     """
 
-    def __init__(self, model: VideoClassifier | str | Path) -> None:
-        self.model = model if isinstance(model, VideoClassifier) else load_model(Path(model))
+    def __init__(self, model: VideoClassifier | str | Path, *, accelerator: Accelerator = "auto") -> None:
+        if not isinstance(model, VideoClassifier):
+            model = load_model(Path(model)).to(choose_device(accelerator))
+        self.model = model
         self.spec = self.model.spec
         if not self.spec.class_names:
             raise ValueError(

@@ -16,7 +16,7 @@ def nearest(name: str, known: Collection[str]) -> str:
     """Returns advice for an unknown name: the nearest known one, or else the known ones."""
     matches = difflib.get_close_matches(name, sorted(known), cutoff=0.5)
     if not matches:
-        return f"known are {listed(sorted(known), 20) or 'none'}"
+        return f"known are {listed(sorted(known), 12) or 'none'}"
 
     def likeness(match: str) -> tuple[float, int]:  # of equal ones, the one with the same letters: sht is sth, not stm
         return difflib.SequenceMatcher(None, match, name).ratio(), -len(set(match) ^ set(name))

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from kinema.data.motion import MotionConfig
     from kinema.demo.config import DemoConfig
     from kinema.engine.arguments import CommandParser
-    from kinema.engine.recipe import EvaluationRecipe, Recipe
+    from kinema.engine.recipe import Accelerator, EvaluationRecipe, Recipe
 
 OK = 0
 UNREADABLE = 1
@@ -44,20 +45,25 @@ def evaluate(weights: str, recipe: EvaluationRecipe, *, json_file: str | None) -
 
     from kinema.engine.evaluate_weights import evaluate_weights
 
+    if json_file:
+        Path(json_file).parent.mkdir(parents=True, exist_ok=True)
+        Path(json_file).open("a").close()  # said now if it cannot be written, not after an hour
     evaluation = evaluate_weights(Path(weights), recipe, console=Console())
     for name, reason in evaluation.errors.items():
         print(f"kinema: {name} counts as wrong: {reason}", file=sys.stderr)
     if json_file:
-        Path(json_file).write_text(json.dumps(evaluation.to_dict(), ensure_ascii=False) + "\n", encoding="utf-8")
+        Path(json_file).write_text(json.dumps(evaluation.to_dict()) + "\n", encoding="utf-8")
     return UNREADABLE if evaluation.errors else OK
 
 
-def predict(weights: str, files: list[str], *, top: int, as_json: bool, num_clips: int, num_crops: int) -> int:
+def predict(
+    weights: str, files: list[str], *, top: int, as_json: bool, num_clips: int, num_crops: int, accelerator: Accelerator
+) -> int:
     """Names what happens in videos; prints the most probable classes of each file."""
     from kinema.predict import Failure, Predictor
 
     status = OK
-    predictor = Predictor(weights)
+    predictor = Predictor(weights, accelerator=accelerator)
     for result in predictor.predict_files(files, top=top, num_clips=num_clips, num_crops=num_crops):
         if isinstance(result, Failure):
             status = UNREADABLE
@@ -109,12 +115,12 @@ def _run_train(values: dict[str, Any], argv: Sequence[str]) -> int:
         values = parser.parse(["--config", str(out / RECIPE), *argv])
         del values["resume"], values["overwrite"]
     recipe = build(Recipe, values)
-    check(bool(recipe.data.root), "data.root", "name the folder of the videos", "none", "add --data.root FOLDER")
+    check(bool(recipe.data.root), "data.root", "name the folder of the videos", None, "add --data.root FOLDER")
     return train(recipe, resume=resume, overwrite=overwrite)
 
 
 def _evaluate_arguments(parser: CommandParser) -> None:
-    parser.add_argument("weights", type=str, help="Weights file that `kinema train` wrote.")
+    parser.add_positional("weights", help="Weights file that `kinema train` wrote.")
     parser.add_dataclass("kinema.engine.recipe", "EvaluationRecipe")
     parser.add_argument("--json", type=str, metavar="FILE", help="Also write the scores of every video to this file.")
 
@@ -128,12 +134,15 @@ def _run_evaluate(values: dict[str, Any], argv: Sequence[str]) -> int:
 
 
 def _predict_arguments(parser: CommandParser) -> None:
-    parser.add_argument("weights", type=str, help="Weights file that `kinema train` wrote.")
-    parser.add_argument("files", type=str, nargs="+", help="Video files, or folders of numbered frames.")
+    from kinema.engine.recipe import Accelerator
+
+    parser.add_positional("weights", help="Weights file that `kinema train` wrote.")
+    parser.add_positional("files", several=True, help="Video files, or folders of numbered frames.")
     parser.add_argument("--top", type=int, default=5, help="Classes to name for each file.")
     parser.add_flag("--json", help="Print one line of JSON for each file.")
     parser.add_argument("--num_clips", type=int, default=1, help="Clips along time; their logits are averaged.")
     parser.add_argument("--num_crops", type=int, default=1, help="Crops of each clip: 1 (centre) or 3.")
+    parser.add_argument("--accelerator", type=Accelerator, default="auto", help="Device; auto: a GPU if there is one.")
 
 
 def _run_predict(values: dict[str, Any], argv: Sequence[str]) -> int:
@@ -204,6 +213,9 @@ def make_parser(name: str) -> CommandParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns 0, 1 where a file could not be read, or 2 where the command was called wrongly."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may be in no encoding at all
     if not argv or argv[0] in ("-h", "--help"):
         print(_help(), file=sys.stdout if argv else sys.stderr)
         return OK if argv else USAGE

@@ -60,7 +60,7 @@ def tables(*, as_json: bool) -> int:
 
 def sites_arguments(parser: CommandParser) -> None:
     """Adds the arguments of `sites`."""
-    parser.add_argument("backbone", type=str, help="A 2D network by its timm name.")
+    parser.add_positional("backbone", help="A 2D network by its timm name.")
     parser.add_flag("--json", help="Print one line of JSON.")
 
 

@@ -19,9 +19,9 @@ from kinema.data.motion import PARTNER, make_motion_dataset
 from kinema.data.views import View, grid_views, reversed_view, shuffled_view
 from kinema.demo.config import NETWORKS, DemoConfig
 from kinema.demo.story import Environment, results_json, write_story
+from kinema.engine.device import choose_precision
 from kinema.engine.evaluate import Evaluation, evaluate
 from kinema.engine.fingerprint import fingerprint
-from kinema.engine.precision import choose_precision
 from kinema.engine.recipe import Recipe
 from kinema.engine.result import TrainingResult
 from kinema.engine.run_folder import METRICS

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import jsonargparse
 
+from kinema.engine.recipe import check
 from kinema.engine.recipe_files import field_paths, load_yaml
 from kinema.wording import nearest
 
@@ -24,6 +25,12 @@ class CommandParser(jsonargparse.ArgumentParser):
         """Starts without arguments."""
         super().__init__(prog=prog, description=description, usage=f"{prog} [options]", exit_on_error=False)
         self.config_class: type | None = None
+        self.group_names: set[str] = set()
+
+    def add_positional(self, name: str, *, several: bool = False, help: str) -> None:
+        """Adds a word that stands without an option's name."""
+        self.usage = f"{self.usage} {name.upper()}{' ...' if several else ''}"
+        self.add_argument(name, type=str, metavar=name.upper(), nargs="+" if several else None, help=help)
 
     def add_flag(self, name: str, *, help: str) -> None:
         """Adds an option without a value."""
@@ -36,10 +43,15 @@ class CommandParser(jsonargparse.ArgumentParser):
             self.config_class = cls
             self.add_argument("--config", action="config", metavar="FILE", help="YAML file of these values; flags win.")
         self.add_class_arguments(cls, None)
-        groups = {f"--{path.rpartition('.')[0]}" for path in field_paths(cls)}
+        self.group_names |= {f"--{path.rpartition('.')[0]}" for path in field_paths(cls)}
         for action in self._actions:
-            if groups.intersection(action.option_strings) or action.dest == "print_config":
+            if self.group_names.intersection(action.option_strings) or action.dest == "print_config":
                 action.help = argparse.SUPPRESS
+
+    def format_help(self, formatter: argparse.HelpFormatter | None = None) -> str:
+        """Returns the help without what says nothing: empty defaults, and choices for a second time."""
+        text = re.sub(r"type:\s+Literal\[[^]]*\],\s+", "", str(super().format_help(formatter)))
+        return re.sub(r",?\s+default:\s+\)", ")", re.sub(r"\s+\(default:\s+False\)", "", text))
 
     def parse(self, argv: Sequence[str]) -> dict[str, Any]:
         """Returns the values as nested dictionaries.
@@ -47,45 +59,72 @@ class CommandParser(jsonargparse.ArgumentParser):
         Raises:
             ValueError: If an argument is unknown, of another type, or missing.
         """
-        self._check_names(argv)
-        for file in self._config_files(argv):
-            load_yaml(file, cls=self.config_class or dict)
+        words = list(self._words(argv))
+        if not self._get_positional_actions():
+            stray = next((values[0] for name, values in words if not name), None)
+            check(stray is None, "words", f"be options of {self.prog}", stray, f"see {self.prog} --help")
+        options = [word for name, values in words if name for word in (name, *values)]
+        positionals = [word for name, values in words if not name for word in values]
         try:
-            values = self.parse_args(list(argv)).as_dict()
+            values = self.parse_args([*options, "--", *positionals] if positionals else options).as_dict()
         except (jsonargparse.ArgumentError, argparse.ArgumentError) as error:
             raise ValueError(f"{self._sentence(str(error))}; see {self.prog} --help") from error
         values.pop("config", None)
-        return values
+        return self._as_given(values, dict(words))
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises instead of printing and leaving."""
         raise jsonargparse.ArgumentError(None, message) from ex
 
-    def _check_names(self, argv: Sequence[str]) -> None:
-        """Refuses options that there are not, before any value is looked at."""
-        known = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
-        leaves = [name for name in known if not any(other.startswith(f"{name}.") for other in known)]
-        for word in argv:
-            name = word.partition("=")[0]
-            if not name.startswith("--") or name in known or any(name.startswith(f"{leaf}.") for leaf in leaves):
-                continue
-            shown = [option for option in leaves if not option.endswith("+") and option != "--print_config"]
-            raise ValueError(f"options must be those of {self.prog}, got {name}; {nearest(name, shown)}")
+    def _words(self, argv: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+        """Yields each option with its value, if it has one, and positional words without a name, wherever they stand.
 
-    def _config_files(self, argv: Sequence[str]) -> Iterator[Path]:
-        """Yields the files given by --config."""
+        Raises:
+            ValueError: If an option is unknown, or a file given by --config is no recipe.
+        """
+        known = {name: action for action in self._actions for name in action.option_strings}
+        leaves = [name for name in known if name.startswith("--") and name not in self.group_names]
         words = iter(argv)
         for word in words:
-            name, _, value = word.partition("=")
-            if name == "--config":
-                yield Path(value or next(words, ""))
+            if word == "--":
+                yield from (("", [rest]) for rest in words)
+            elif not word.startswith("-") or word == "-":
+                yield "", [word]
+            else:
+                name, equals, value = word.partition("=")
+                inner = any(name.startswith(f"{leaf}.") for leaf in leaves)  # a key of an option that is a mapping
+                if name in self.group_names or not (name in known or inner):
+                    shown = [option for option in leaves if not option.endswith("+") and option != "--print_config"]
+                    raise ValueError(f"options must be those of {self.prog}, got {name}; {nearest(name, shown)}")
+                if not equals and (inner or known[name].nargs != 0):
+                    following = next(words, None)
+                    if following is None:
+                        raise ValueError(f"{name} must have a value, got none; see {self.prog} --help")
+                    value = following
+                takes_value = inner or known[name].nargs != 0
+                if name == "--config" and not load_yaml(Path(value), cls=self.config_class or dict):
+                    continue  # a file of comments only
+                yield name, [value] if takes_value else []
+
+    def _as_given(self, values: dict[str, Any], given: dict[str, list[str]]) -> dict[str, Any]:
+        """Puts back words such as `#1` that were read as YAML's nothing; only `null` means none."""
+        for action in self._actions:
+            word = next((given[name][0] for name in action.option_strings if given.get(name)), "null")
+            *path, leaf = action.dest.split(".")
+            inner: Any = values
+            for part in path:
+                inner = inner.get(part, {})
+            if word != "null" and leaf in inner and inner[leaf] is None:
+                inner[leaf] = word
+        return values
 
     def _sentence(self, message: str) -> str:
         """Puts what jsonargparse says into one line of our words."""
         line = " ".join(message.split())
-        match = re.search(r'key "(?P<key>[^"]+)": .*?(Got|Given) value: (?P<value>.*)', line)
+        match = re.search(r'key "(?P<key>[^"]+)": .*(Got|Given) value: (?P<value>.*)', line)
         if match is None:
             return line
         kinds = re.findall(r"Expected an? (?:<class '(\w+)'>|typing\.Literal\[(.+?)\])", line)
         wanted = " or ".join(plain or literal.replace(", ", " or ") for plain, literal in kinds)
-        return f"{match['key']} must be {wanted or 'of the type that --help says'}, got {match['value']}"
+        wanted = wanted.replace("NoneType", "null") or "of the type that --help says"
+        return f"{match['key']} must be {wanted}, got {match['value']}"

@@ -11,9 +11,10 @@ from rich.table import Table
 
 from kinema.data.annotations import Sample, read_samples
 from kinema.data.views import grid_views, protocol_name
+from kinema.engine.device import choose_device
 from kinema.engine.evaluate import Evaluation, evaluate
 from kinema.engine.fingerprint import hash_data
-from kinema.engine.recipe import EvaluationRecipe
+from kinema.engine.recipe import DataRecipe, EvaluationRecipe, Recipe
 from kinema.engine.recipe_files import recipe_from_dict
 from kinema.engine.training_data import choose_workers, split_recipe_samples
 from kinema.models.weights import load_model, read_metadata
@@ -34,7 +35,7 @@ def evaluate_weights(weights: Path, recipe: EvaluationRecipe, *, console: Consol
     Raises:
         ValueError: If weights and data do not go together, or the split is not there.
     """
-    model = load_model(weights)
+    model = load_model(weights).to(choose_device(recipe.accelerator))
     annotations = recipe.data.annotations
     samples = read_samples(Path(recipe.data.root), annotations=Path(annotations) if annotations else None)
     _check_classes(samples, class_names=model.spec.class_names)
@@ -70,29 +71,38 @@ def choose_samples(samples: Sequence[Sample], *, split: str, metadata: Mapping[s
     Raises:
         ValueError: If there is no such part.
     """
-    own = sorted({sample.split for sample in samples if sample.split})
-    same_data = json.loads(metadata.get("fingerprint", "{}")).get("data") == hash_data(samples)
-    if split == "all" or (split == "auto" and not own and not same_data):
-        reason = (
-            ""
-            if split == "all"
-            else " (not the data trained on, though some of them may have been, and without a split of its own)"
-        )
-        return list(samples), f"all {len(samples)} videos{reason}"
+    own = {sample.split for sample in samples if sample.split}
+    cut = "val" not in own and ("train" in own or not own)  # nothing is held out but what a recipe cuts off
+    recipe = _recipe_of_these(samples, metadata) if cut else Recipe(data=DataRecipe(val_fraction=0.0))
+    if split == "auto" and recipe is None:
+        split = "test" if "test" in own else "all"
+    if split == "all":
+        warning = ", some of which may have been trained on" if recipe is None else ""
+        return list(samples), f"all {len(samples)} videos{warning}"
     if split == "test":
         chosen = [sample for sample in samples if sample.split == "test"]
-    elif "recipe" not in metadata:
-        raise ValueError(f"split must be all for weights without a recipe, got {split}; add --split all")
+    elif recipe is None:
+        raise ValueError(
+            f"split must be {'test or ' if 'test' in own else ''}all for data that has no val part and was not trained "
+            f"on by these weights as it is, got {split}; take that, or add a val part"
+        )
     else:
-        recipe = recipe_from_dict(json.loads(metadata["recipe"]), source="the recipe of the weights")
-        parts = dict(zip(("train", "val"), split_recipe_samples(samples, recipe), strict=True))
-        chosen = parts["train" if split == "train" else "val"]
+        chosen = split_recipe_samples(samples, recipe)[0 if split == "train" else 1]
     if not chosen:
-        known = ", ".join(own) or "none of its own"
-        raise ValueError(f"split must be a part of the data that has videos, got {split}; the data has {known}")
-    name = "held-out" if split in ("auto", "val") else split
-    warning = "" if same_data or own else "; not the data trained on, so that some of them may have been trained on"
-    return chosen, f"{len(chosen)} {name} videos of {len(samples)}{warning}"
+        raise ValueError(
+            f"split must be a part of the data that has videos, got {split}; the data has "
+            f"{listed(sorted(own)) or 'no parts of its own'}"
+        )
+    name = {"train": "training", "test": "test"}.get(split, "held-out")
+    return chosen, f"{len(chosen)} {name} videos of {len(samples)}"
+
+
+def _recipe_of_these(samples: Sequence[Sample], metadata: Mapping[str, str]) -> Recipe | None:
+    """Returns the recipe that weights were trained by, if that was on these very videos."""
+    trained_on = json.loads(metadata.get("fingerprint", "{}")).get("data")
+    if "recipe" not in metadata or trained_on != hash_data(samples):
+        return None
+    return recipe_from_dict(json.loads(metadata["recipe"]), source="the recipe of the weights")
 
 
 def evaluation_table(evaluation: Evaluation) -> Table:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Precision = Literal["32-true", "16-mixed", "bf16-mixed", "64-true"]
+Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 
 
 def check(holds: bool, name: str, rule: str, value: object, advice: str) -> None:
@@ -191,7 +192,7 @@ class TrainerRecipe:
     precision: Precision | Literal["auto"] = "auto"
     """Arithmetic of training; `auto`: bfloat16 where the device computes in it, else 32 bits. Evaluation always runs in
     the weights' own precision."""
-    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    accelerator: Accelerator = "auto"
     """Device: `auto` takes a GPU where there is one."""
 
     def __post_init__(self) -> None:
@@ -258,9 +259,12 @@ class EvaluationRecipe:
     """What is scored, and how."""
 
     split: Literal["auto", "train", "val", "test", "all"] = "auto"
-    """Part of the data; `auto` takes what was held out from training, and all of data that was not trained on."""
+    """Part of the data; `auto` takes the data's own `val` or else `test`; or what training held out of this very data;
+    or all of it."""
     batch_size: int = 8
     """Videos that are loaded at once."""
+    accelerator: Accelerator = "auto"
+    """Device: `auto` takes a GPU where there is one."""
     data: EvaluationData = field(default_factory=EvaluationData)
     views: EvaluationViews = field(default_factory=EvaluationViews)
 

@@ -20,9 +20,9 @@ from kinema.data.split import describe_split
 from kinema.data.views import grid_views, protocol_name
 from kinema.engine import run_folder
 from kinema.engine.checkpoints import AtomicCheckpointIO, EpochCheckpoints, EpochLog, RandomStates
+from kinema.engine.device import choose_precision
 from kinema.engine.epochs import MIN_EPOCHS, choose_epochs, min_steps, steps_per_epoch
 from kinema.engine.evaluate import Evaluation, evaluate
-from kinema.engine.precision import choose_precision
 from kinema.engine.quiet import plain_errors, quiet_lightning
 from kinema.engine.recipe import Recipe
 from kinema.engine.recipe_files import recipe_to_json, recipe_to_yaml

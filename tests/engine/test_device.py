@@ -1,11 +1,11 @@
-"""Which arithmetic `auto` means."""
+"""Which device and which arithmetic `auto` means."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from kinema.engine.precision import choose_precision
+from kinema.engine.device import choose_device, choose_precision
 from kinema.engine.recipe import TrainerRecipe
 
 
@@ -40,5 +40,17 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch, accelerator):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
 
-    with pytest.raises(ValueError, match=f"trainer.accelerator must be a device of this machine, got '{accelerator}'"):
+    with pytest.raises(ValueError, match=f"accelerator must be a device of this machine, got '{accelerator}'"):
         choose_precision(TrainerRecipe(accelerator=accelerator))
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "device"),
+    [(True, False, "cuda"), (False, True, "mps"), (True, True, "cuda"), (False, False, "cpu")],
+)
+def test_a_gpu_is_taken_where_there_is_one(monkeypatch, cuda, mps, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+    assert choose_device("auto") == torch.device(device)
+    assert choose_device("cpu") == torch.device("cpu")
