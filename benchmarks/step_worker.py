@@ -17,6 +17,7 @@ from step_settings import StepSettings, read_network
 from torch import Tensor, nn
 
 import kinema
+from kinema.engine.device import to_channels_last
 from kinema.models.classifier import VideoClassifier
 
 STEPS = ("train_step", "forward")
@@ -34,7 +35,7 @@ def make_network(network: str, settings: StepSettings) -> VideoClassifier:
         num_classes=settings.num_classes,
         **options,
     )
-    return model.to(settings.device).to(memory_format=torch.channels_last)
+    return to_channels_last(model.to(settings.device))
 
 
 def make_batch(settings: StepSettings) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Writes the tables of README.md and docs/benchmarks.md from `results/*.json`; `--check` only says whether they fit."""
+"""Writes the tables of README.md and docs from `results/*.json`; `--check` only says whether they fit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = REPOSITORY / "benchmarks" / "results"
-PAGES = (REPOSITORY / "README.md", REPOSITORY / "docs" / "benchmarks.md")
+PAGES = tuple(REPOSITORY / page for page in ("README.md", "docs/benchmarks.md", "docs/motion.md"))
 BLOCK = re.compile(r"(<!-- table:(?P<kind>\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 Result = dict[str, Any]
@@ -84,6 +84,28 @@ def import_time_table(result: Result) -> str:
     return "\n".join([f"{result['settings']['repeats']} rounds; {place(result)}.", "", *lines, ""])
 
 
+def motion_layers_table(result: Result) -> str:
+    """Lays out one run of `motion_layers.py`."""
+    settings = result["settings"]
+    about = (
+        f"{settings['backbone']} from random weights, {settings['num_frames']} frames of {settings['crop']} x "
+        f"{settings['crop']}, {settings['num_train']} training clips x {settings['epochs']} epochs, "
+        f"{settings['num_val']} held-out clips, seed {settings['seed']}; {place(result)}."
+    )
+    lines = [
+        "| network | M parameters | G multiply-adds a clip | held out | 95 % interval | played in reverse | training |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for network, numbers in result["networks"].items():
+        low, high = numbers["top1_interval"]
+        lines.append(
+            f"| `{network}` | {numbers['parameters'] / 1e6:.2f} | {numbers['macs'] / 1e9:.3f} | "
+            f"{100 * numbers['top1']:.1f} % | {100 * low:.1f} to {100 * high:.1f} | "
+            f"{100 * numbers['top1_in_reverse']:.1f} % | {100 * numbers['training_top1']:.1f} % |"
+        )
+    return "\n".join([about, "", *lines, ""])
+
+
 def place(result: Result) -> str:
     """Says where and with what a result was measured."""
     machine, versions = result["machine"], result["versions"]
@@ -92,7 +114,11 @@ def place(result: Result) -> str:
     return f"{device}; Python {versions['python']}, torch {versions['torch']}; commit {commit}"
 
 
-TABLES: dict[str, Callable[[Result], str]] = {"train_step": train_step_table, "import_time": import_time_table}
+TABLES: dict[str, Callable[[Result], str]] = {
+    "train_step": train_step_table,
+    "import_time": import_time_table,
+    "motion_layers": motion_layers_table,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

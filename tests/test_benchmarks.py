@@ -111,6 +111,22 @@ def test_a_page_gets_the_tables_of_its_kinds(scripts):
     assert filled.endswith("after\n")
 
 
+def test_every_layer_is_trained_on_the_motions_and_scored(scripts, tmp_path, capsys):
+    script = import_module("motion_layers")
+    config = script.DemoConfig(out=str(tmp_path), num_train=8, num_val=8, frame_size=32, epochs=1, batch_size=8)
+    script.make_motion_dataset(tmp_path / "data", config.motion(), quiet=True)
+
+    numbers = script.measure("sth:fusion=sum", config)
+
+    assert 0 <= numbers["top1"] <= 1
+    assert numbers["top1_interval"][0] <= numbers["top1"] <= numbers["top1_interval"][1]
+    assert "sth:fusion=sum" in capsys.readouterr().out
+    assert "attention" not in (tmp_path / "sth_fusion=sum" / "recipe.yaml").read_text().partition("options:")[2]
+    result = {**RESULT, "kind": "motion_layers", "settings": vars(config), "networks": {"sth:fusion=sum": numbers}}
+    table = import_module("table").fill("<!-- table:motion_layers -->\n<!-- /table -->\n", [result])
+    assert table.count("| `sth:fusion=sum` |") == 1
+
+
 def test_the_tables_in_the_pages_are_those_of_the_results():
     run = subprocess.run([sys.executable, str(FOLDER / "table.py"), "--check"], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr

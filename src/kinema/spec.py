@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from math import isfinite
+from typing import Any, Literal, get_args
 
 Sampling = Literal["segments"]
 Interpolation = Literal["bilinear", "bicubic"]
@@ -44,19 +45,26 @@ class ClipSpec:
 
     def __post_init__(self) -> None:
         """Checks the ranges and turns lists (from YAML or JSON) into tuples."""
+        if isinstance(self.class_names, str):
+            raise ValueError(f"class_names must be a sequence of names, got {self.class_names!r}; make it a tuple")
         for name in ("mean", "std", "class_names"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if self.num_frames < 1:
-            raise ValueError(f"num_frames must be at least 1, got {self.num_frames}; 8 and 16 are usual")
+        for name in ("num_frames", "resize", "crop"):
+            if not isinstance(value := getattr(self, name), int) or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}; 8 and 224 are usual")
+        for name, kind in (("sampling", Sampling), ("interpolation", Interpolation)):
+            if (value := getattr(self, name)) not in get_args(kind):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}, got {value!r}; take one of them")
         if not 1 <= self.crop <= self.resize:
             raise ValueError(
                 f"crop must lie between 1 and resize, got crop {self.crop} and resize {self.resize}; "
                 "224 and 256 are usual"
             )
-        if len(self.mean) != len(self.std) or min(self.std, default=0.0) <= 0.0:
+        finite = all(map(isfinite, (*self.mean, *self.std)))
+        if len(self.mean) != len(self.std) or not finite or min(self.std, default=0.0) <= 0.0:
             raise ValueError(
-                f"mean and std must have one value per channel and std be positive, got {self.mean} and {self.std}; "
-                "ImageNet's are the default"
+                "mean and std must have one finite value per channel and std be positive, "
+                f"got {self.mean} and {self.std}; ImageNet's are the default"
             )
         if len(set(self.class_names)) != len(self.class_names):
             doubled = sorted({name for name in self.class_names if self.class_names.count(name) > 1})
@@ -74,6 +82,8 @@ class ClipSpec:
             ValueError: If a key is none of the spec's fields.
         """
         values: dict[str, Any] = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError(f"a clip spec must be a JSON object, got {text[:40]!r}; the file is no kinema model")
         unknown = sorted(values.keys() - {field.name for field in fields(cls)})
         if unknown:
             raise ValueError(

@@ -228,7 +228,7 @@ def test_a_row_that_stands_twice_counts_once(tmp_path):
         ("path,label\n1.mp4\n", r"line 2, must have 2 cells like the header, got 1"),
         ("path,label\n1.mp4,\n", r"line 2, must have a path and a label, got '1\.mp4,'"),
         ("path,label\n,a\n", r"line 2, must have a path and a label"),
-        ("path,label,split\n1.mp4,a,training\n", r"line 2, must have a split out of train, val, test, got 'training'"),
+        ("path,label,split\n1.mp4,a,trainn\n", r"line 2, must have a split out of train, val, test, got 'trainn'"),
         (
             "path,label,split\n1.mp4,a,train\n2.mp4,a,\n",
             r"a split to every row or to none, got none in line 3 \(1 such",
@@ -262,3 +262,26 @@ def test_a_csv_that_is_not_there_is_refused(tmp_path):
 
 def test_a_sample_that_stands_alone_is_named_by_its_path():
     assert Sample(Path("a/b.mp4"), "wave").name == "a/b.mp4"
+
+
+@pytest.mark.parametrize(
+    ("written", "split"),
+    [
+        ("Train", "train"),
+        ("training", "train"),
+        ("VAL", "val"),
+        ("validation", "val"),
+        ("valid", "val"),
+        ("Test", "test"),
+    ],
+)
+def test_splits_have_several_names(tmp_path, written, split):
+    touch(tmp_path, "1.mp4")
+    assert read_text(tmp_path, f"path,label,split\n1.mp4,a,{written}\n")[0].split == split
+
+
+def test_blanks_around_a_path_are_dropped_unless_they_are_part_of_it(tmp_path):
+    touch(tmp_path, "1.mp4", "2.mp4 ")
+    samples = read_text(tmp_path, "path,label\n1.mp4 ,a\n2.mp4 ,a\n")
+    assert [sample.name for sample in samples] == ["1.mp4", "2.mp4 "]
+    assert all(sample.path.exists() for sample in samples)

@@ -27,6 +27,7 @@ def _write_frames(folder: Path, template: str, numbers: range) -> None:
     [
         *("{:04d}.jpg", "{:05d}.jpg", "{:06d}.jpg", "{:d}.jpg", "img_{:05d}.jpg", "image_{:05d}.jpg"),
         *("frame{:06d}.jpg", "frame_{:010d}.jpg", "{:05d}.png", "v_clip_g01_{:d}.jpeg", "IMG_{:04d}.JPG"),
+        *("v_{:05d}.jpg", "overflow_{:d}.png", "frame ({:d}).png", "{:03d}.tif"),
     ],
 )
 def test_every_template_gives_the_frames_in_order(template: str, first: int, tmp_path: Path) -> None:
@@ -94,3 +95,32 @@ def test_gray_and_palette_frames_become_rgb(tmp_path: Path) -> None:
         Image.new("RGB", (8, 6), (102, 102, 102)).convert(mode).save(tmp_path / f"{number}.png")
     with open_video(tmp_path) as video:
         assert (video.frames(range(4)) == 102).all()
+
+
+def test_extensions_may_be_written_in_both_cases(tmp_path: Path) -> None:
+    _write_frames(tmp_path, "a{:d}.jpg", range(1, 3))
+    _write_frames(tmp_path, "a{:d}.JPG", range(3, 5))
+    with open_video(tmp_path) as video:
+        assert len(video) == 4
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("1.jpg", "2.jpg"), True),
+        (("1.jpg",), True),
+        (("1.jpg", "2.jpg", "flow/1.jpg"), True),
+        (("1.jpg", "a.mp4"), False),
+        (("1.jpg", "2.jpg", "3.jpg", "a.mp4"), False),
+        (("cover1.jpg", "clip/1.jpg"), False),
+        (("x_1.jpg", "y_1.jpg"), False),
+        (("flow_x_1.jpg", "optical flow 2.jpg"), False),
+    ],
+)
+def test_a_folder_is_a_video_where_its_pictures_are_the_content(
+    names: tuple[str, ...], expected: bool, tmp_path: Path
+) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert is_video(tmp_path) == expected

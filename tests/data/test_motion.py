@@ -449,9 +449,16 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path, monkeypatch):
         ({"noise": 2.0}, "noise must lie between 0 and 0.5, got 2.0"),
         ({"fps": 0}, "fps must lie between 1 and 240, got 0"),
         ({"seed": -1}, "seed must not be negative, got -1"),
+        ({"group_pattern": "a"}, "group_pattern must be given with footage only, got 'a' without; add --footage"),
         ({"footage": "videos", "group_pattern": "("}, "group_pattern must be a regular expression"),
     ],
 )
 def test_a_configuration_out_of_range_is_refused_with_a_sentence(options, message):
     with pytest.raises(ValueError, match=message):
         MotionConfig(**options)
+
+
+def test_the_current_folder_is_not_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"out must be a folder beside or inside the current one, got "):
+        make_motion_dataset(tmp_path, MotionConfig(num_train=8, num_val=8), quiet=True)

@@ -449,3 +449,14 @@ def test_a_closed_video_says_so(counting_video: Path) -> None:
     video.close()
     with pytest.raises(ValueError, match="must be open"):
         video.frames([0])
+
+
+def test_a_playlist_under_a_videos_name_does_not_open_the_file_it_names(counting_video: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.mp4").write_bytes(counting_video.read_bytes())
+    for name, text in {
+        "list.mp4": "ffconcat version 1.0\nfile secret.mp4\n",
+        "stream.mp4": "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nsecret.mp4\n#EXT-X-ENDLIST\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+        with pytest.raises(VideoError, match=rf"{name}: (a playlist that names|not a video)"):
+            open_video(tmp_path / name)

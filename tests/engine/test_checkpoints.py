@@ -69,7 +69,9 @@ class Trap:
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
     path, sprung = tmp_path / "evil.ckpt", tmp_path / "sprung"
     torch.save({"trap": Trap(sprung)}, path)
-    with pytest.raises(Exception, match=r"weights_only|Unsupported|GLOBAL"):
+    with pytest.raises(
+        ValueError, match=r"evil\.ckpt: the checkpoint cannot be read \(not a checkpoint, or one with code in it\)"
+    ):
         AtomicCheckpointIO().load_checkpoint(path, weights_only=False)
     assert not sprung.exists()
 
@@ -149,3 +151,11 @@ def test_a_resumed_run_remembers_its_best_epoch(tmp_path):
     trainer.current_epoch = 1
     second.on_train_epoch_end(trainer, None)
     assert (written, second.best_epoch) == ([], 0)
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 half of one"])
+def test_a_broken_checkpoint_is_named(tmp_path, content):
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"last\.ckpt: the checkpoint cannot be read .*--overwrite"):
+        AtomicCheckpointIO().load_checkpoint(path)

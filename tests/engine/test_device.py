@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kinema.engine.device import choose_device, choose_precision
+from kinema.engine.device import choose_device, choose_precision, to_channels_last
 from kinema.engine.recipe import TrainerRecipe
+from kinema.models.classifier import create_model
+from kinema.models.temporal_layers import TEMPORAL_LAYERS
 
 
 @pytest.mark.parametrize(
@@ -54,3 +56,17 @@ def test_a_gpu_is_taken_where_there_is_one(monkeypatch, cuda, mps, device):
 
     assert choose_device("auto") == torch.device(device)
     assert choose_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("temporal", TEMPORAL_LAYERS)
+def test_every_layer_can_be_laid_out_channels_last(temporal):
+    model = create_model("test_resnet", temporal=temporal, num_frames=4, num_classes=3).eval()
+    clips = torch.randn(2, 4, 3, 32, 32)
+    before = model(clips)
+
+    assert to_channels_last(model) is model
+
+    convs = [parameter for parameter in model.parameters() if parameter.ndim == 4 and parameter.shape[2] > 1]
+    assert convs
+    assert all(parameter.is_contiguous(memory_format=torch.channels_last) for parameter in convs)
+    torch.testing.assert_close(model(clips), before, rtol=1e-4, atol=1e-5)

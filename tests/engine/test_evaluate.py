@@ -199,3 +199,9 @@ def test_evaluation_goes_on_past_a_broken_file(model, motion_root, tmp_path):
 def test_evaluation_of_nothing_is_refused(model):
     with pytest.raises(ValueError, match="at least one video"):
         evaluate(model, [], views=grid_views(model.spec), protocol="1")
+
+
+def test_a_model_of_one_class_can_be_scored():
+    result = scores_of([[2.0], [3.0], None], [0, 0, 0])
+    assert result.confusion.tolist() == [[2]]
+    assert (result.top1, result.top5, result.mean_class) == pytest.approx((2 / 3, 2 / 3, 2 / 3))

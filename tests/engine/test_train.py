@@ -205,6 +205,21 @@ def test_there_is_nothing_to_resume_in_an_empty_folder(motion_root, tmp_path):
         train(small_recipe(motion_root, tmp_path), resume=True, console=quiet())
 
 
+def test_an_empty_recipe_is_no_run(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("# nothing\n")
+    with pytest.raises(ValueError, match=r"recipe\.yaml: the recipe of a run must say its numbers, got none"):
+        stored_recipe(tmp_path)
+
+
+def test_a_link_to_nothing_is_named(motion_root, tmp_path):
+    root = tmp_path / "data"
+    for name in ("a", "b"):
+        (root / name).mkdir(parents=True)
+        (root / name / "1.mp4").symlink_to(tmp_path / "gone.mp4")
+    with pytest.raises(VideoError, match=r"1\.mp4: is a link to nothing; mend or remove it"):
+        train(small_recipe(root, tmp_path / "out"), console=quiet())
+
+
 def test_a_run_killed_in_its_first_epoch_begins_again(finished, tmp_path):
     result, _ = finished
     recipe = replace(result.recipe, out=str(tmp_path))

@@ -12,6 +12,7 @@ from torch import nn
 from kinema.layers.contract import TemporalLayer
 from kinema.layers.sth import STHConv
 from kinema.layers.tsm import TemporalShift
+from kinema.models.backbones import create_backbone
 from kinema.models.temporal_layers import TEMPORAL_LAYERS
 from kinema.models.temporalize import set_num_frames, temporalize
 from networks import randomize_
@@ -295,3 +296,14 @@ def test_without_a_layer_any_network_will_do():
     backbone = nn.Conv2d(3, 8, 3)
 
     assert temporalize(backbone, "none", num_frames=4) is backbone
+
+
+@pytest.mark.parametrize("temporal_pool", [False, True])
+def test_what_the_second_layer_refuses_leaves_the_backbone_as_it_was(temporal_pool):
+    backbone = create_backbone("test_resnet", pretrained=False)
+    before = dict(backbone.named_modules())
+
+    with pytest.raises(ValueError, match="fraction"):
+        temporalize(backbone, ["tsm", "sth"], num_frames=4, temporal_pool=temporal_pool, fraction=0.9)
+
+    assert dict(backbone.named_modules()) == before

@@ -183,3 +183,13 @@ def test_another_backbone_is_an_error_that_names_the_tensor(tmp_path: Path):
 
     with pytest.raises(ValueError, match=r"weights\.safetensors: backbone\.\S+ must have shape"):
         initialize_from(model, tmp_path / "weights.safetensors")
+
+
+def test_double_precision_comes_back_as_it_is(tmp_path: Path):
+    model = create_model("test_resnet", temporal="sth", num_frames=4, num_classes=3, pretrained=False).double()
+    save_model(tmp_path / "m.safetensors", model)
+    loaded = load_model(tmp_path / "m.safetensors")
+    for (key, own), back in zip(model.state_dict().items(), loaded.state_dict().values(), strict=True):
+        assert own.dtype == back.dtype, key
+        assert torch.equal(own, back), key
+    assert all(parameter.requires_grad for parameter in loaded.parameters())

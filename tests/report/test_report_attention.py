@@ -57,3 +57,11 @@ def test_a_model_without_attention_has_nothing_to_record():
 def test_recording_without_clips_is_refused(model):
     with pytest.raises(ValueError, match="batches must hold at least one"):
         record_attention(model, [])
+
+
+def test_frozen_parts_stay_frozen(model):
+    model.second.eval()
+    record_attention(model, [torch.randn(1, NUM_FRAMES, 8, 6, 6)])
+    assert model.training
+    assert model.first.training
+    assert not model.second.training

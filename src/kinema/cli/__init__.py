@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from kinema.cli import networks
@@ -34,7 +35,7 @@ def train(recipe: Recipe, *, resume: bool, overwrite: bool) -> int:
     try:
         run(recipe, resume=resume, overwrite=overwrite)
     except KeyboardInterrupt:
-        print(f"kinema: interrupted; go on with: kinema train --resume --out {recipe.out}", file=sys.stderr)
+        print(f"kinema: interrupted; go on with: kinema train --resume --out {quote(recipe.out)}", file=sys.stderr)
         return INTERRUPTED
     return OK
 

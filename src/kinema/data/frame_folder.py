@@ -2,8 +2,8 @@
 
 The frames are the images `<prefix><number>.<extension>` of one prefix, sorted by number, which may start anywhere
 and be padded or not. Numbers must be consecutive: a hole would shift time, so it is an error that names the missing
-file. Images of optical flow (`flow_x_00001.jpg`, `x_00001.jpg`) lie in the same folder in many datasets: they are
-left aside.
+file. Images of optical flow (`flow_x_00001.jpg`; `x_00001.jpg` with `y_00001.jpg`) lie in the same folder in many
+datasets: they are left aside.
 """
 
 from __future__ import annotations
@@ -18,20 +18,33 @@ from PIL import Image, ImageOps
 from kinema.data.video_base import ASSUMED_FPS, Video, VideoError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-_FRAME_NAME: Final = re.compile(r"(?P<prefix>.*?)(?P<number>\d+)\.(?P<extension>jpg|jpeg|png|bmp|webp)", re.IGNORECASE)
-_FLOW_PREFIX: Final = re.compile(r"(.*flow.*|[xyuv][_-]?)", re.IGNORECASE)
+_FRAME_NAME: Final = re.compile(
+    r"(?P<prefix>.*?)(?P<number>\d+)\)?\.(?P<extension>jpg|jpeg|png|bmp|webp|tif|tiff)", re.IGNORECASE
+)
+_FLOW_PREFIX: Final = re.compile(r"(.*[^a-z])?(opt|optical)?flow([^a-z].*)?", re.IGNORECASE)
+_FLOW_PARTNERS: Final = {"x": "y", "y": "x", "u": "v", "v": "u"}
+
+_Series = dict[tuple[str, str], list[tuple[int, "Path"]]]  # by prefix and extension, in lower case: (number, file)
+
 # Where several prefixes stand in one folder, these are the frames, the first found.
 _USUAL_PREFIXES: Final = ("", "img_", "image_", "frame_", "frame", "img", "image")
 
 
 def is_frame_folder(path: Path) -> bool:
-    """Say whether a folder holds at least one numbered frame."""
-    return path.is_dir() and any(_match(file) for file in path.iterdir())
+    """Say whether a folder looks like a video: it holds numbered frames.
+
+    One picture beside folders is none: a class folder may have a cover.
+    """
+    if not path.is_dir():
+        return False
+    entries = list(path.iterdir())
+    num_frames = sum(map(len, _series(entries).values()))
+    return num_frames > 1 or (num_frames == 1 and not any(entry.is_dir() for entry in entries))
 
 
 class FrameFolder(Video):
@@ -74,29 +87,34 @@ class FrameFolder(Video):
             ) from error
 
 
-def _match(file: Path) -> re.Match[str] | None:
-    match = _FRAME_NAME.fullmatch(file.name)
-    return None if match is None or _FLOW_PREFIX.fullmatch(match["prefix"]) or file.name.startswith(".") else match
+def _series(files: Iterable[Path]) -> _Series:
+    """Sort numbered images by what stands around the number; those of optical flow are left out."""
+    series: _Series = {}
+    for file in files:
+        match = _FRAME_NAME.fullmatch(file.name)
+        if match is not None and not file.name.startswith(".") and not _FLOW_PREFIX.fullmatch(match["prefix"]):
+            key = (match["prefix"].lower(), match["extension"].lower())
+            series.setdefault(key, []).append((int(match["number"]), file))
+    letters = {prefix.rstrip("_-") for prefix, _ in series}
+    components = [key for key in series if _FLOW_PARTNERS.get(key[0].rstrip("_-")) in letters]
+    return {key: numbered for key, numbered in series.items() if key not in components}
 
 
 def _frame_files(folder: Path) -> list[Path]:
-    series: dict[tuple[str, str], dict[int, Path]] = {}
     try:
-        files = sorted(folder.iterdir())
+        series = _series(sorted(folder.iterdir()))
     except OSError as error:
         raise VideoError(f"{folder}: the folder cannot be listed ({error.strerror}); check its permissions") from error
-    for file in files:
-        if match := _match(file):
-            numbered = series.setdefault((match["prefix"], match["extension"]), {})
-            if (number := int(match["number"])) in numbered:
-                raise VideoError(f"{folder}: {numbered[number].name} and {file.name} are both frame {number}; keep one")
-            numbered[number] = file
     if not series:
         raise VideoError(
             f"{folder}: no numbered frames (00001.jpg, img_00001.jpg or the like) in the folder; "
             "check the path, or extract the frames"
         )
-    chosen = _chosen_series(folder, series)
+    chosen: dict[int, Path] = {}
+    for number, file in _chosen_series(folder, series):
+        if number in chosen:
+            raise VideoError(f"{folder}: {chosen[number].name} and {file.name} are both frame {number}; keep one")
+        chosen[number] = file
     numbers = sorted(chosen)
     for number, following in pairwise(numbers):
         if following != number + 1:
@@ -107,12 +125,12 @@ def _frame_files(folder: Path) -> list[Path]:
     return [chosen[number] for number in numbers]
 
 
-def _chosen_series(folder: Path, series: dict[tuple[str, str], dict[int, Path]]) -> dict[int, Path]:
+def _chosen_series(folder: Path, series: _Series) -> list[tuple[int, Path]]:
     if len(series) == 1:
         return next(iter(series.values()))
     for usual in _USUAL_PREFIXES:
-        found = [key for key in series if key[0].lower() == usual]
+        found = [key for key in series if key[0] == usual]
         if len(found) == 1:
             return series[found[0]]
-    names = " and ".join(next(iter(files.values())).name for files in list(series.values())[:2])
+    names = " and ".join(numbered[0][1].name for numbered in list(series.values())[:2])
     raise VideoError(f"{folder}: several series of frames (such as {names}); keep one in the folder")

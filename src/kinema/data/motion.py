@@ -124,6 +124,10 @@ class MotionConfig:
                 raise ValueError(f"{name} must lie between {low} and {high}, got {value}; {default} is the default")
         if self.seed < 0:
             raise ValueError(f"seed must not be negative, got {self.seed}; any other whole number will do")
+        if self.group_pattern is not None and self.footage is None:
+            raise ValueError(
+                f"group_pattern must be given with footage only, got {self.group_pattern!r} without; add --footage DIR"
+            )
         try:
             re.compile(self.group_pattern or "")
         except re.error as error:
@@ -175,6 +179,8 @@ def make_motion_dataset(out: Path, config: MotionConfig, *, quiet: bool = False)
 
 def _holds(out: Path, identity: dict[str, Any]) -> bool:
     """Whether a folder holds exactly this dataset; False if it is empty."""
+    if out.resolve() == Path.cwd():
+        raise ValueError(f"out must be a folder beside or inside the current one, got {out}; name a new one")
     if not out.is_dir():
         raise ValueError(f"out must be a folder, got the file {out}; name another")
     if not any(out.iterdir()):

@@ -53,8 +53,10 @@ def open_video(path: str | Path) -> Video:
 def is_video(path: Path) -> bool:
     """Say whether a path looks like a video, by its extension, or by the numbered frames in the folder.
 
-    Hidden files (`._clip.mp4`) are none.
+    Hidden files (`._clip.mp4`) are none, and a folder with video files is none, whatever pictures lie beside them.
     """
     if path.name.startswith("."):
         return False
-    return is_frame_folder(path) if path.is_dir() else path.suffix.lower() in VIDEO_EXTENSIONS
+    if not path.is_dir():
+        return path.suffix.lower() in VIDEO_EXTENSIONS
+    return is_frame_folder(path) and not any(entry.suffix.lower() in VIDEO_EXTENSIONS for entry in path.iterdir())

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
     from numpy.typing import NDArray
 
+_PLAYLISTS: Final = frozenset({"concat", "concatf", "dash", "hls", "imf", "sdp", "webm_dash_manifest"})
 _PICTURES: Final = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
@@ -41,6 +42,9 @@ def open_stream(path: Path) -> tuple[InputContainer, VideoStream]:
         container = av.open(f"file:{path}", metadata_errors="ignore", options={"protocol_whitelist": "file"})
     except av.FFmpegError as error:
         raise VideoError(_opening_sentence(path, error)) from error
+    if _PLAYLISTS.intersection(container.format.name.split(",")):
+        container.close()
+        raise VideoError(f"{path}: a playlist that names other files, not a video; give the files it names")
     pictures = [stream for stream in container.streams.video if not stream.disposition & _PICTURES]
     default = [stream for stream in pictures if stream.disposition & Disposition.default]
     if not pictures:

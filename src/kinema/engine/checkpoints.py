@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import lightning as L
@@ -38,8 +39,17 @@ class AtomicCheckpointIO(CheckpointIO):
 
         Raises:
             FileNotFoundError: If there is none.
+            ValueError: If it is no checkpoint, or half of one.
         """
-        return torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except (RuntimeError, UnpicklingError, EOFError, KeyError) as error:
+            unsafe = isinstance(error, UnpicklingError)  # torch's sentence tells how to run what stands in it
+            reason = "not a checkpoint, or one with code in it" if unsafe else str(error).strip().partition("\n")[0]
+            raise ValueError(
+                f"{path}: the checkpoint cannot be read ({reason}); put it back from a copy, or begin anew with "
+                "--overwrite"
+            ) from error
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Removes a checkpoint if it is there."""

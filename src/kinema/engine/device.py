@@ -1,10 +1,15 @@
-"""What a machine computes on, and which arithmetic it trains fastest in."""
+"""What a machine computes on, and in which arithmetic and layout it trains fastest."""
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
+from torch import nn
 
 from kinema.engine.recipe import Accelerator, Precision, TrainerRecipe
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def choose_device(accelerator: Accelerator) -> torch.device:
@@ -43,3 +48,11 @@ def choose_precision(trainer: TrainerRecipe) -> Precision:
         capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
         fast = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return "bf16-mixed" if fast else "32-true"
+
+
+def to_channels_last(model: Model) -> Model:
+    """Lays the weights of 2D convs out channels last, in place, which is faster to train; kernels over time stay."""
+    for parameter in model.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
+    return model

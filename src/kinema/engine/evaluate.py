@@ -6,8 +6,7 @@ Shapes: N videos, V views, T frames, C channels, H height, W width, K classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +19,7 @@ from kinema.data.annotations import Sample
 from kinema.data.dataset import labels_of
 from kinema.engine.view_loader import ViewBatch, Views, evaluation_loader
 from kinema.models.classifier import VideoClassifier
+from kinema.models.modes import evaluation_mode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,7 @@ class Scores:
             names=tuple(sample.name for sample in self.samples),
             labels=self.labels,
             probabilities=probabilities,
-            confusion=multiclass_confusion_matrix(best[readable, 0], self.labels[readable], num_classes=num_classes),
+            confusion=_confusion(best[readable, 0], self.labels[readable], num_classes=num_classes),
             errors={self.samples[index].name: message for index, message in sorted(self.errors.items())},
             top1=hits[:, 0].double().mean().item(),
             top5=hits.any(dim=1).double().mean().item(),
@@ -158,7 +158,7 @@ def predict_views(model: nn.Module, clips: Tensor, *, chunk_size: int = 16) -> T
         raise ValueError(f"clips must be [N, V, T, C, H, W], got {list(clips.shape)}; one clip is clip[None, None]")
     num_videos, num_views = clips.shape[:2]
     weight = next(model.parameters(), clips)
-    with _evaluation_mode(model), torch.inference_mode(), torch.autocast(weight.device.type, enabled=False):
+    with evaluation_mode(model), torch.inference_mode(), torch.autocast(weight.device.type, enabled=False):
         chunks = clips.flatten(0, 1).split(chunk_size)  # [N*V, T, C, H, W]
         logits = torch.cat([model(chunk.to(weight.device, weight.dtype)).float() for chunk in chunks])  # [N*V, K]
         return logits.unflatten(0, (num_videos, num_views)).mean(dim=1).softmax(dim=1)  # [N, K]
@@ -200,6 +200,12 @@ def evaluate(
     return scores.result()
 
 
+def _confusion(predicted: Tensor, labels: Tensor, *, num_classes: int) -> Tensor:
+    """Counts [K, K] of (label, predicted label), also for the one class of which torchmetrics would know nothing."""
+    counts: Tensor = multiclass_confusion_matrix(predicted, labels, num_classes=max(2, num_classes))
+    return counts[:num_classes, :num_classes]
+
+
 def wilson_interval(num_correct: int, num_total: int) -> tuple[float, float]:
     """95 % confidence interval of a part, good for few trials and for parts near 0 and 1.
 
@@ -223,15 +229,3 @@ def wilson_interval(num_correct: int, num_total: int) -> tuple[float, float]:
     spread = z * math.sqrt(part * (1 - part) / num_total + z**2 / (4 * num_total**2))
     scale = 1 + z**2 / num_total
     return max(0.0, (center - spread) / scale), min(1.0, (center + spread) / scale)
-
-
-@contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Puts a model into evaluation mode, and each of its modules back into its own mode afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

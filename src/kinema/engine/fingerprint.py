@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from kinema.data.annotations import Sample
+from kinema.data.video import VideoError
 
 PACKAGES = ("kinema", "torch", "torchvision", "timm", "lightning", "av", "numpy")
 
@@ -30,10 +31,22 @@ def hash_data(samples: Sequence[Sample]) -> str:
     """Hashes name, class, split, group and size in bytes of each sample; contents are not read."""
     digest = hashlib.sha256()
     for sample in sorted(samples, key=lambda item: item.name):
-        path = sample.path
-        size = path.stat().st_size if path.is_file() else sum(entry.stat().st_size for entry in path.iterdir())
+        size = _size(sample.path)
         digest.update(repr((sample.name, sample.class_name, sample.split, sample.group, size)).encode())
     return digest.hexdigest()[:16]
+
+
+def _size(path: Path) -> int:
+    """Returns the bytes of a file, or of all files of a folder of frames.
+
+    Raises:
+        VideoError: If there is nothing at the path.
+    """
+    try:
+        return path.stat().st_size if path.is_file() else sum(entry.stat().st_size for entry in path.iterdir())
+    except OSError as error:
+        reason = "is a link to nothing" if path.is_symlink() else f"cannot be read ({error.strerror})"
+        raise VideoError(f"{path}: {reason}; mend or remove it") from error
 
 
 def commit() -> str | None:

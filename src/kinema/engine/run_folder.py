@@ -37,7 +37,10 @@ def stored_recipe(out: Path) -> Recipe:
         raise ValueError(
             f"out must hold a run to resume, got {out} without a {RECIPE}; leave --resume out to begin one"
         )
-    return recipe_from_dict(load_yaml(out / RECIPE), source=str(out / RECIPE))
+    values = load_yaml(out / RECIPE)
+    if not values:
+        raise ValueError(f"{out / RECIPE}: the recipe of a run must say its numbers, got none; begin anew: --overwrite")
+    return recipe_from_dict(values, source=str(out / RECIPE))
 
 
 def check_free(out: Path) -> None:

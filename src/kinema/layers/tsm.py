@@ -26,7 +26,7 @@ class TemporalShift(TemporalLayer):
             between the two.
 
     Raises:
-        ValueError: If num_divisions is below 2: two folds must fit.
+        ValueError: If num_divisions is below 2, for two folds must fit, or so great that no channel would move.
     """
 
     def __init__(self, net: nn.Module, *, num_frames: int, num_divisions: int = 8, causal: bool = False) -> None:
@@ -34,6 +34,12 @@ class TemporalShift(TemporalLayer):
         if num_divisions < 2:
             raise ValueError(
                 f"num_divisions must be at least 2, got {num_divisions}; 8 moves an eighth of the channels each way"
+            )
+        first = next((module for module in net.modules() if isinstance(module, nn.Conv2d)), None)
+        if first is not None and first.in_channels < num_divisions:
+            raise ValueError(
+                f"num_divisions must be at most the channels that are shifted, {first.in_channels}, got "
+                f"{num_divisions}: none would move; 8 moves an eighth each way"
             )
         self.net = net
         self.num_divisions = num_divisions

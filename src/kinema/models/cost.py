@@ -17,6 +17,7 @@ from torch.utils.module_tracker import ModuleTracker
 
 from kinema.layers.contract import TemporalLayer
 from kinema.models.classifier import VideoClassifier
+from kinema.models.modes import evaluation_mode, restored_modes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,29 +178,21 @@ def _shapes(model: nn.Module) -> dict[str, Tensor]:
 @contextmanager
 def _ready_to_count(model: nn.Module) -> Iterator[None]:
     """Switches every module to evaluation and to its plain way, and back."""
-    modules: list[Any] = list(model.modules())
-    before = [(module.training, getattr(module, "way", None)) for module in modules]
+    ways: list[tuple[Any, str]] = [(module, module.way) for module in model.modules() if hasattr(module, "way")]
     try:
-        for module in modules:
-            module.training = False
-            if hasattr(module, "way"):
+        with evaluation_mode(model):
+            for module, _ in ways:
                 module.way = "plain"
-        yield
+            yield
     finally:
-        for module, (training, way) in zip(modules, before, strict=True):
-            module.training = training
-            if way is not None:
-                module.way = way
+        for module, way in ways:
+            module.way = way
 
 
 @contextmanager
 def _ready_to_train(model: nn.Module) -> Iterator[None]:
     """Switches every module to training, but batch norms (which refuse a single value) to evaluation, and back."""
-    before = [(module, module.training) for module in model.modules()]
-    try:
-        for module, _ in before:
+    with restored_modes(model):
+        for module in model.modules():
             module.training = not isinstance(module, _NormBase)
         yield
-    finally:
-        for module, training in before:
-            module.training = training

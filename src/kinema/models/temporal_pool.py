@@ -98,3 +98,10 @@ def add_temporal_pool(backbone: nn.Module, *, num_frames: int, causal: bool) -> 
     pool = TemporalPool(num_frames=num_frames, stage=stages[0])
     first.append(pool)
     return pool
+
+
+def remove_temporal_pool(backbone: nn.Module) -> None:
+    """Takes the pool out again."""
+    for module in list(backbone.modules()):
+        if isinstance(module, nn.Sequential) and len(module) and isinstance(module[-1], TemporalPool):
+            del module[-1]

@@ -12,7 +12,7 @@ from kinema.layers.contract import TemporalLayer
 from kinema.models.placing import replacements_at
 from kinema.models.sites import Site, find_sites, named_sites
 from kinema.models.temporal_layers import TemporalKind, lookup
-from kinema.models.temporal_pool import TemporalPool, add_temporal_pool, pooled_length
+from kinema.models.temporal_pool import TemporalPool, add_temporal_pool, pooled_length, remove_temporal_pool
 
 Backbone = TypeVar("Backbone", bound=nn.Module)
 
@@ -52,7 +52,8 @@ def temporalize(
 
     Raises:
         ValueError: If a name or an option is unknown, no block is known, a layer refuses what stands at its site,
-            the backbone holds temporal layers already, or the pool is asked for in a causal network.
+            the backbone holds temporal layers already, or the pool is asked for in a causal network. The backbone is
+            then as it was.
     """
     names = (temporal,) if isinstance(temporal, str) else tuple(temporal)
     kinds = [kind for kind in map(lookup, names) if kind is not None]
@@ -63,14 +64,23 @@ def temporalize(
     if temporal_pool:
         pool = add_temporal_pool(backbone, num_frames=num_frames, causal=causal)
         pooled = _behind(backbone, pool)
-    for kind, places in chosen:
-        built: dict[str, nn.Module] = {}
-        for number, place in enumerate(places):
-            frames = pooled_length(num_frames) if place.paths[0] in pooled else num_frames
-            build = partial(kind.layer, num_frames=frames, causal=causal, **kind.deal(options, number))
-            built |= replacements_at(backbone, place, build, wraps=kind.wraps)
-        for path, module in built.items():
+    replaced: list[tuple[str, nn.Module]] = []
+    try:
+        for kind, places in chosen:
+            built: dict[str, nn.Module] = {}
+            for number, place in enumerate(places):
+                frames = pooled_length(num_frames) if place.paths[0] in pooled else num_frames
+                build = partial(kind.layer, num_frames=frames, causal=causal, **kind.deal(options, number))
+                built |= replacements_at(backbone, place, build, wraps=kind.wraps)
+            for path, module in built.items():
+                replaced.append((path, backbone.get_submodule(path)))
+                backbone.set_submodule(path, module)
+    except ValueError:  # what the first layer has taken, the second may refuse: the backbone is left as it was
+        for path, module in reversed(replaced):
             backbone.set_submodule(path, module)
+        if temporal_pool:
+            remove_temporal_pool(backbone)
+        raise
     return backbone
 
 

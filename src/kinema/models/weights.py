@@ -57,7 +57,7 @@ def load_model(path: str | Path) -> VideoClassifier:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     _check_keys(path, tensors, model.state_dict())
-    model.load_state_dict(tensors)
+    model.load_state_dict(tensors, assign=True)  # in the precision of the file
     return model.eval()
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from kinema.layers.sth import STHConv
+from kinema.models.modes import evaluation_mode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,17 +50,12 @@ def record_attention(model: nn.Module, batches: Iterable[Tensor]) -> list[LayerA
         ValueError: If there is no batch.
     """
     weight = next(model.parameters())
-    was_training = model.training
-    model.eval()
     seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
     num_batches = 0
-    try:
-        with _recording(model, seen), torch.inference_mode():
-            for clips in batches:
-                model(clips.to(weight.device, weight.dtype))
-                num_batches += 1
-    finally:
-        model.train(was_training)
+    with evaluation_mode(model), _recording(model, seen), torch.inference_mode():
+        for clips in batches:
+            model(clips.to(weight.device, weight.dtype))
+            num_batches += 1
     if num_batches == 0:
         raise ValueError("batches must hold at least one batch of clips, got none; check the data")
     return [_summarize(name, pairs) for name, pairs in seen.items()]

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from kinema.data.annotations.sample import Sample
+from kinema.data.annotations.sample import SPLIT_NAMES, Sample
 from kinema.data.video import is_video
 from kinema.wording import listed
 
-SPLIT_FOLDERS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 _LAYOUT = "<root>/train/<class>/<video> and <root>/val/<class>/<video>, or <root>/<class>/<video>"
 
 
@@ -42,7 +41,7 @@ def read_class_folders(root: Path) -> list[Sample]:
 def _split_folders(root: Path) -> dict[str, Path]:
     """Finds the split folders of a root: none of them where its folders are the classes themselves."""
     folders = _class_folders(root)
-    named = [folder for folder in folders if folder.name.lower() in SPLIT_FOLDERS]
+    named = [folder for folder in folders if folder.name.lower() in SPLIT_NAMES]
     others = [folder for folder in folders if folder not in named and next(_videos(folder), None) is not None]
     if not named:
         return {}
@@ -56,7 +55,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
         )
     splits: dict[str, Path] = {}
     for folder in named:
-        split = SPLIT_FOLDERS[folder.name.lower()]
+        split = SPLIT_NAMES[folder.name.lower()]
         if split in splits:
             raise ValueError(
                 f"{root} must hold one folder for each split, got {splits[split].name} and {folder.name}; "

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePath
 
-from kinema.data.annotations.sample import Sample
+from kinema.data.annotations.sample import SPLIT_NAMES, Sample
 from kinema.wording import listed, nearest
 
 REQUIRED_COLUMNS = ("path", "label")
 COLUMNS = (*REQUIRED_COLUMNS, "split", "group")
-SPLITS = ("train", "val", "test")
 
 
 def read_csv(path: Path, *, root: Path) -> list[Sample]:
@@ -104,9 +103,15 @@ def _sample(where: str, columns: list[str], cells: list[str]) -> Sample:
     label, split, group = (row.get(column, "").strip() for column in ("label", "split", "group"))
     if not row["path"].strip() or not label:
         raise ValueError(f"{where}, must have a path and a label, got {','.join(cells)!r}; fill in the empty one")
-    if split and split not in SPLITS:
-        raise ValueError(f"{where}, must have a split out of {', '.join(SPLITS)}, got {split!r}; correct it")
-    return Sample(path=Path(row["path"]), class_name=label, split=split or None, group=group or None, name=row["path"])
+    if split and split.lower() not in SPLIT_NAMES:
+        raise ValueError(f"{where}, must have a split out of train, val, test, got {split!r}; correct it")
+    return Sample(
+        path=Path(row["path"]),
+        class_name=label,
+        split=SPLIT_NAMES.get(split.lower()),
+        group=group or None,
+        name=row["path"],
+    )
 
 
 def _check_split_column(path: Path, seen: dict[str, tuple[int, Sample]]) -> None:
@@ -124,12 +129,13 @@ def _locate(path: Path, seen: dict[str, tuple[int, Sample]], *, root: Path) -> l
     samples = []
     missing = []
     for line, sample in seen.values():
-        places = [root / sample.path, path.parent / sample.path]
-        found = next((place for place in places if place.exists()), None)
+        names = dict.fromkeys((sample.name, sample.name.strip()))  # blanks at the ends are seldom meant
+        places = [(folder / name, name) for name in names for folder in (root, path.parent)]
+        found = next(((place, name) for place, name in places if place.exists()), None)
         if found is None:
             missing.append(f"{sample.name!r} (line {line})")
         else:
-            samples.append(replace(sample, path=found))
+            samples.append(replace(sample, path=found[0], name=found[1]))
     if missing:
         raise ValueError(
             f"{path} must name files under {root} or beside itself, got {len(missing)} of {len(seen)} that are in "

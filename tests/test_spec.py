@@ -1,0 +1,49 @@
+"""The numbers that travel with the weights: their ranges, and their way through JSON."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from kinema.spec import ClipSpec
+
+
+def test_a_spec_comes_back_from_json():
+    spec = ClipSpec(num_frames=4, resize=72, crop=64, span_seconds=1.5, class_names=("été", "走る"))
+    assert ClipSpec.from_json(spec.to_json()) == spec
+
+
+def test_lists_become_tuples():
+    assert ClipSpec(class_names=["a", "b"], mean=[0.5] * 3, std=[0.5] * 3).class_names == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"num_frames": 0}, "num_frames must be a whole number of at least 1, got 0"),
+        ({"num_frames": 8.0}, r"num_frames must be a whole number of at least 1, got 8\.0"),
+        ({"crop": 300}, "crop must lie between 1 and resize, got crop 300 and resize 256"),
+        ({"resize": "256"}, "resize must be a whole number of at least 1, got '256'"),
+        ({"sampling": "dense"}, "sampling must be one of segments, got 'dense'"),
+        ({"interpolation": "nearest"}, "interpolation must be one of bilinear, bicubic, got 'nearest'"),
+        ({"mean": (0.5,)}, "mean and std must have one finite value per channel"),
+        ({"mean": (math.nan,) * 3}, "mean and std must have one finite value per channel"),
+        ({"std": (1.0, 0.0, 1.0)}, "std be positive"),
+        ({"mean": (), "std": ()}, "mean and std must have one finite value per channel"),
+        ({"class_names": "walk"}, "class_names must be a sequence of names, got 'walk'"),
+        ({"class_names": ("a", "b", "a")}, r"class_names must be distinct, got \['a'\] more than once"),
+    ],
+)
+def test_what_cannot_be_is_refused(values, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        ClipSpec(**values)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [("[]", "a clip spec must be a JSON object, got '\\[\\]'"), ('{"fps": 3}', "only known fields, got \\['fps'\\]")],
+)
+def test_json_of_something_else_is_refused(text, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        ClipSpec.from_json(text)
