@@ -69,9 +69,7 @@ class Trap:
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
     path, sprung = tmp_path / "evil.ckpt", tmp_path / "sprung"
     torch.save({"trap": Trap(sprung)}, path)
-    with pytest.raises(
-        ValueError, match=r"evil\.ckpt: the checkpoint cannot be read \(not a checkpoint, or one with code in it\)"
-    ):
+    with pytest.raises(ValueError, match=r"evil\.ckpt: .* \(not a checkpoint, or one with code in it\)"):
         AtomicCheckpointIO().load_checkpoint(path, weights_only=False)
     assert not sprung.exists()
 

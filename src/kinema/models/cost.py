@@ -178,7 +178,8 @@ def _shapes(model: nn.Module) -> dict[str, Tensor]:
 @contextmanager
 def _ready_to_count(model: nn.Module) -> Iterator[None]:
     """Switches every module to evaluation and to its plain way, and back."""
-    ways: list[tuple[Any, str]] = [(module, module.way) for module in model.modules() if hasattr(module, "way")]
+    modules: list[Any] = list(model.modules())
+    ways = [(module, module.way) for module in modules if hasattr(module, "way")]
     try:
         with evaluation_mode(model):
             for module, _ in ways:
