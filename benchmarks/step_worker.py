@@ -17,7 +17,6 @@ from step_settings import StepSettings, read_network
 from torch import Tensor, nn
 
 import kinema
-from kinema.engine.device import to_channels_last
 from kinema.models.classifier import VideoClassifier
 
 STEPS = ("train_step", "forward")
@@ -35,7 +34,7 @@ def make_network(network: str, settings: StepSettings) -> VideoClassifier:
         num_classes=settings.num_classes,
         **options,
     )
-    return to_channels_last(model.to(settings.device))
+    return model.to(settings.device).to(memory_format=torch.channels_last)
 
 
 def make_batch(settings: StepSettings) -> tuple[Tensor, Tensor]:

@@ -27,7 +27,8 @@ NUM_FRAMES = 8
 TIMM = (
     "resnet18", "resnet26", "resnet34", "resnet50", "resnet101", "resnext50_32x4d", "wide_resnet50_2",
     "res2net50_26w_4s", "regnety_002", "regnety_032", "vgg16_bn", "vgg16", "densenet121", "mobilenetv2_100",
-    "mobilenetv3_small_100", "mobilenetv3_large_100", "efficientnet_b0", "efficientnetv2_rw_t", "convnext_tiny",
+    "mobilenetv3_small_100", "mobilenetv3_large_100", "mobilenetv4_conv_small", "efficientnet_b0",
+    "efficientnetv2_rw_t", "convnext_tiny",
     "inception_v3", "inception_v4", "inception_resnet_v2", "test_resnet", "test_byobnet", "test_convnext",
     "test_efficientnet", "test_mambaout", "test_nfnet",
 )  # fmt: skip

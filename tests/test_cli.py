@@ -129,6 +129,14 @@ def test_the_package_runs_as_a_module():
         (["train", "--resume", "--out", "no-such-run"], "out must hold a run to resume, got no-such-run"),
         (["predict"], "required: weights, files"),
         (["predict", "w", "f", "--topp", "3"], "did you mean --top?"),
+        (["train", "--overwrite=false"], "--overwrite must stand without a value, got 'false'"),
+        (["profile", "--options.num_frames", "16"], "options must hold options of the temporal layer only"),
+        (["profile", "--size", "0", "--backbone", "test_resnet"], "size must be at least 1, got 0"),
+        (
+            ["profile", "--size", "32", "--backbone", "inception_v3"],
+            "size must be one that the network can take, got 32",
+        ),
+        (["profile", "--options.fraction", "half"], "fraction must be of type float, got 'half'"),
         (["predict", "w", "f", "--top"], "--top must have a value, got none"),
         (["train", "videos"], "words must be options of kinema train, got 'videos'"),
         (["train", "--data", "x"], "got --data; did you mean --data.root?"),
@@ -137,7 +145,7 @@ def test_the_package_runs_as_a_module():
         (["data", "motion", "--out", "x", "--num_train", "9"], "num_train must be a positive multiple of 8, got 9"),
         (["demo", "--sed", "1"], "did you mean --seed?"),
         (["profile", "--temporl", "sth"], "did you mean --temporal?"),
-        (["profile", "--backbone", "test_resnet", "--options.fracton", "1"], "must be one of arrangement, dilates"),
+        (["profile", "--backbone", "test_resnet", "--options.fracton", "1"], "options must be those of sth, got"),
         (["profile", "--backbone", "test_vit"], "from its k x k convs: patch_embed.proj (3 -> 64, 16 x 16, stride 16)"),
         (["sites", "resnet51"], "backbone must be a network of timm, got 'resnet51'; the nearest are"),
     ],
@@ -291,10 +299,10 @@ def test_evaluate_says_at_once_that_its_scores_cannot_be_written(weights, datase
         "--json",
         str(tmp_path / "file" / "scores.json"),
     ]
-    assert main(arguments) == 1
+    assert main(arguments) == 2
     captured = capsys.readouterr()
     assert "top-1" not in captured.out
-    assert "file" in captured.err
+    assert "json must lie in a folder that can be written to, got" in captured.err
 
 
 def test_a_file_whose_name_is_no_text_is_printed_all_the_same(weights, tmp_path):
@@ -360,7 +368,7 @@ def test_sites_lists_blocks_with_their_convs(capsys):
     values = json.loads(capsys.readouterr().out)
     assert values["blocks"][2]["spatial_bn"] == [["layer3.0.conv2", "layer3.0.bn2"]]
     assert values["shapes"]["layer3.0.conv2"] == "48 -> 48, 3 x 3, stride 2"
-    assert values["candidates"] == []
+    assert [one["path"] for one in values["candidates"]] == ["conv1.0", "conv1.3", "conv1.6"]  # the stem
 
 
 def test_sites_of_an_unknown_network_are_its_candidates(capsys):
@@ -375,6 +383,9 @@ def test_tables_prints_the_papers_rows_beside_ours(capsys):
     assert main(["tables"]) == 0
     assert "Table 7. Spatio-temporal convolutions" in capsys.readouterr().out
     assert main(["tables", "--json"]) == 0
-    rows = {(row["table"], row["name"]): row for row in json.loads(capsys.readouterr().out)}
+    printed = json.loads(capsys.readouterr().out)
+    rows = {(row["table"], row["name"]): row for row in printed if "name" in row}
+    assert {row["table"] for row in printed if "slip" in row} > {1}
+    assert rows[1, "Conv1"]["paper"] == rows[1, "Conv1"]["ours"] == "64 x 8 x 112 x 112"
     assert rows[6, "p = 1/4"]["ours"]["macs"] == 30_233_690_112
     assert rows[2, "S3D-G"]["ours"] is None

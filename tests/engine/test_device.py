@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kinema.engine.device import choose_device, choose_precision, to_channels_last
+from kinema.engine.device import choose_device, choose_precision
 from kinema.engine.recipe import TrainerRecipe
 from kinema.models.classifier import create_model
 from kinema.models.temporal_layers import TEMPORAL_LAYERS
@@ -34,7 +34,12 @@ def test_a_gpu_trains_in_bfloat16_only_where_it_does_not_emulate_it(monkeypatch,
 
 
 def test_a_recipe_that_names_its_precision_gets_it():
-    assert choose_precision(TrainerRecipe(precision="16-mixed")) == "16-mixed"
+    assert choose_precision(TrainerRecipe(precision="64-true")) == "64-true"
+
+
+def test_half_precision_is_for_gpus():
+    with pytest.raises(ValueError, match="must be one that a CPU trains in, got '16-mixed'"):
+        choose_precision(TrainerRecipe(precision="16-mixed", accelerator="cpu"))
 
 
 @pytest.mark.parametrize("accelerator", ["cuda", "mps"])
@@ -64,7 +69,7 @@ def test_every_layer_can_be_laid_out_channels_last(temporal):
     clips = torch.randn(2, 4, 3, 32, 32)
     before = model(clips)
 
-    assert to_channels_last(model) is model
+    model.to(memory_format=torch.channels_last)
 
     convs = [parameter for parameter in model.parameters() if parameter.ndim == 4 and parameter.shape[2] > 1]
     assert convs

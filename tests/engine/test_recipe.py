@@ -80,7 +80,7 @@ def test_a_recipe_survives_yaml(tmp_path):
         {
             "data": {"root": "vidéos", "mirrors": {"turn left": "turn right", "wave": None}},
             "model": {"pretrained": False, "options": {"fraction": 0.25}},
-            "optimizer": {"learning_rate": 1e-5, "milestones": [1.5, 3.0]},
+            "optimizer": {"learning_rate": 1e-5, "schedule": "steps", "milestones": [1.5, 3.0]},
         }
     )
     path = tmp_path / "recipe.yaml"

@@ -34,6 +34,7 @@ from kinema.engine.recipe import (
 from kinema.engine.recipe_files import load_yaml, recipe_from_dict, recipe_to_yaml
 from kinema.engine.run_folder import stored_recipe
 from kinema.engine.train import train
+from kinema.models.temporal_layers import TEMPORAL_LAYERS
 from kinema.models.weights import load_model, read_metadata
 
 
@@ -82,6 +83,7 @@ def test_a_run_leaves_weights_history_recipe_and_logs(finished):
     result, _ = finished
     out = result.last.parent
     assert sorted(entry.name for entry in out.iterdir()) == [
+        ".kinema-run",
         "best.safetensors",
         "checkpoints",
         "last.safetensors",
@@ -148,11 +150,21 @@ def test_files_that_no_run_has_written_are_left_alone(motion_root, tmp_path):
     (out / "logs" / "notes.txt").write_text("mine")
 
     for overwrite in (False, True):
-        with pytest.raises(ValueError, match=r"nothing is in a run's way, got .*mine, which has logs but no recipe"):
+        with pytest.raises(
+            ValueError, match=r"nothing is in a run's way, got .*mine, which has logs that no run has written"
+        ):
             train(small_recipe(motion_root, out), overwrite=overwrite, console=quiet())
 
     assert (out / "logs" / "notes.txt").read_text() == "mine"
     assert [path.name for path in out.iterdir()] == ["logs"]
+
+
+def test_a_recipe_of_ones_own_is_no_run_to_overwrite(motion_root, tmp_path):
+    (tmp_path / "recipe.yaml").write_text("seed: 3\n")
+    (tmp_path / "logs").mkdir()
+    with pytest.raises(ValueError, match=r"which has recipe\.yaml, logs that no run has written"):
+        train(small_recipe(motion_root, tmp_path), overwrite=True, console=quiet())
+    assert (tmp_path / "recipe.yaml").read_text() == "seed: 3\n"
 
 
 def test_resuming_a_finished_run_ends_with_the_same_weights(finished):
@@ -162,6 +174,18 @@ def test_resuming_a_finished_run_ends_with_the_same_weights(finished):
     after = load_file(again.last)
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert (again.best_epoch, again.best_top1) == (result.best_epoch, result.best_top1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("temporal", TEMPORAL_LAYERS)
+def test_every_layer_trains(motion_root, tmp_path, temporal):
+    recipe = small_recipe(motion_root, tmp_path)
+    recipe = replace(
+        recipe,
+        model=replace(recipe.model, temporal=temporal, options={}),
+        trainer=replace(recipe.trainer, epochs=1),
+    )
+    assert train(recipe, console=quiet()).training.num_clips > 0
 
 
 def test_what_a_recipe_leaves_open_is_as_the_run_began_with(finished):
@@ -215,7 +239,8 @@ def test_a_link_to_nothing_is_named(motion_root, tmp_path):
     root = tmp_path / "data"
     for name in ("a", "b"):
         (root / name).mkdir(parents=True)
-        (root / name / "1.mp4").symlink_to(tmp_path / "gone.mp4")
+        for number in (1, 2):
+            (root / name / f"{number}.mp4").symlink_to(tmp_path / "gone.mp4")
     with pytest.raises(VideoError, match=r"1\.mp4: is a link to nothing; mend or remove it"):
         train(small_recipe(root, tmp_path / "out"), console=quiet())
 

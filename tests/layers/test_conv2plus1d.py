@@ -28,7 +28,7 @@ def make_layer(form: type, *, seed: int = 5, **options) -> SequentialConv2Plus1D
 
 def defined_slowly(layer: SequentialConv2Plus1D | ParallelConv2Plus1D, x: Tensor) -> Tensor:
     """Table 7's two forms: the conv over time after the conv of each frame, or at its centre and beside it."""
-    conv, weight = layer.conv, layer.temporal.weight.detach()
+    conv, weight = layer.conv, layer.temporal.kernels.detach()
     one = nn.Conv2d(1, 1, 1, groups=1)
     one.groups = conv.groups
     spatial = conv2d_slowly(x, conv)

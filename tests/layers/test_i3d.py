@@ -28,7 +28,7 @@ def test_equals_the_definition(kind: str, causal: bool, temporal_size: int):
 
     with torch.no_grad():
         y = layer(x.flatten(0, 1)).unflatten(0, (2, 3))
-        expected = conv3d_slowly(x, layer.conv.weight, conv, causal=causal)
+        expected = conv3d_slowly(x, layer.conv.kernels, conv, causal=causal)
         torch.testing.assert_close(y, expected if conv.bias is None else expected + layer.conv.bias.view(-1, 1, 1))
 
 
@@ -83,3 +83,8 @@ def test_the_2d_conv_is_left_alone():
 def test_what_cannot_be_inflated_is_refused(conv: nn.Module, options: dict[str, object], sentence: str):
     with pytest.raises(ValueError, match=sentence):
         InflatedConv(conv, num_frames=4, **options)
+
+
+def test_what_was_frozen_stays_frozen():
+    layer = InflatedConv(nn.Conv2d(4, 4, 3).requires_grad_(False), num_frames=2)
+    assert not any(parameter.requires_grad for parameter in layer.parameters())

@@ -131,11 +131,12 @@ def test_equals_the_definition_for_short_clips(aggregation: bool, num_frames: in
     torch.testing.assert_close(y.detach(), torch.from_numpy(stam_by_loops(layer, x)))
 
 
+@pytest.mark.parametrize(("groups", "num_frames", "causal"), [(1, 3, False), (1, 3, True), (2, 1, False)])
 @pytest.mark.parametrize("calibration", ["channel", "kernel"])
-def test_gradients_are_right(calibration: str):
-    conv = nn.Conv2d(4, 4, kernel_size=3, padding=1, stride=2)
-    layer = make_layer(conv, num_frames=3, num_filters=2, calibration=calibration)
-    x = torch.randn(3, 4, 3, 3, dtype=torch.float64, requires_grad=True)
+def test_gradients_are_right(calibration: str, groups: int, num_frames: int, causal: bool):
+    conv = nn.Conv2d(4, 4, kernel_size=3, padding=1, stride=2, groups=groups)
+    layer = make_layer(conv, num_frames=num_frames, num_filters=2, calibration=calibration, causal=causal)
+    x = torch.randn(num_frames, 4, 3, 3, dtype=torch.float64, requires_grad=True)
 
     assert torch.autograd.gradcheck(lambda x, *_: layer(x), (x, *layer.parameters()), fast_mode=True)
 
@@ -200,7 +201,7 @@ def test_weights_keep_their_place():
 def test_a_norm_with_an_activation_becomes_a_plain_one_with_the_same_tensors():
     norm = randomize_(BatchNormAct2d(8, eps=1e-3, momentum=0.2)).eval()
 
-    plain = plain_batch_norm(norm)
+    plain = plain_batch_norm(norm, channels=8)
 
     assert type(plain) is nn.BatchNorm2d
     assert (plain.eps, plain.momentum, plain.training) == (1e-3, 0.2, False)

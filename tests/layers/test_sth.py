@@ -110,6 +110,8 @@ CONVS = {
     "dilated": {"in_channels": 8, "out_channels": 8, "kernel_size": 3, "padding": 2, "dilation": 2},
     "5 x 3": {"in_channels": 8, "out_channels": 8, "kernel_size": (5, 3), "padding": (2, 1)},
     "4 x 2": {"in_channels": 8, "out_channels": 8, "kernel_size": (4, 2), "padding": (1, 0)},
+    "4 x 4, padded by half": {"in_channels": 8, "out_channels": 8, "kernel_size": 4, "padding": 2},
+    "2 x 2, padded and strided": {"in_channels": 8, "out_channels": 8, "kernel_size": 2, "padding": 1, "stride": 2},
     "1 x 1": {"in_channels": 8, "out_channels": 8, "kernel_size": 1, "stride": 2},
     "padded beyond its kernel": {"in_channels": 8, "out_channels": 8, "kernel_size": 1, "padding": 1},
     "grouped": {"in_channels": 12, "out_channels": 8, "kernel_size": 3, "padding": 1, "groups": 2},
@@ -123,7 +125,7 @@ CASES = [
     pytest.param(kind, fusion, causal, way, id=f"{kind}, {fusion}, {'causal, ' if causal else ''}{way}")
     for kind, fusion, causal, way in product(CONVS, ("attention", "sum"), (False, True), WAYS)
     if way != "fused"
-    or (not (causal and fusion == "attention") and "groups" not in CONVS[kind] and "beyond" not in kind)
+    or (not (causal and fusion == "attention") and "groups" not in CONVS[kind] and "padded" not in kind)
 ]
 
 
@@ -252,6 +254,70 @@ def test_gradients_are_right(stride: int, size: tuple[int, int], way: str):
     x = torch.randn(3, 4, *size, dtype=torch.float64, requires_grad=True)
 
     assert torch.autograd.gradcheck(lambda x, *_: layer(x), (x, *layer.parameters()))
+
+
+@pytest.mark.parametrize("way", ["masked", "plain"])
+@pytest.mark.parametrize("options", [{}, {"fusion": "sum"}, {"causal": True, "horizon": 2}])
+@pytest.mark.parametrize(("groups", "num_frames"), [(1, 1), (2, 3), (4, 3)])
+def test_gradients_are_right_with_groups_and_of_one_frame(
+    groups: int, num_frames: int, options: dict[str, object], way: str
+):
+    conv = nn.Conv2d(4, 4, kernel_size=3, groups=groups)
+    layer = make_layer(conv, way=way, num_frames=num_frames, fraction=0.5, **options)
+    x = torch.randn(num_frames, 4, 3, 4, dtype=torch.float64, requires_grad=True)
+
+    assert torch.autograd.gradcheck(lambda x, *_: layer(x), (x, *layer.parameters()))
+
+
+def test_what_was_frozen_stays_frozen_and_time_is_learnt():
+    layer = STHConv(nn.Conv2d(8, 8, 3).requires_grad_(False), num_frames=2)
+
+    trained = {name for name, parameter in layer.named_parameters() if parameter.requires_grad}
+
+    assert trained == {"temporal", "attention.reduce.weight", "attention.expand.weight"}
+
+
+def test_a_layer_built_without_numbers_runs_when_it_has_them():
+    conv = nn.Conv2d(8, 12, 3, padding=1)
+    layer = make_layer(conv, num_frames=2)
+    with torch.device("meta"):
+        empty = STHConv(nn.Conv2d(8, 12, 3, padding=1), num_frames=2)
+    filled = empty.to_empty(device="cpu").double()
+    filled.load_state_dict(layer.state_dict())
+    x = torch.randn(4, 8, 5, 5, dtype=torch.float64)
+
+    assert torch.equal(filled(x), layer(x))
+
+
+@pytest.mark.parametrize("horizon", [None, 1, 3])
+def test_a_stream_is_weighed_by_the_last_frames_only(horizon: int | None):
+    layer = make_layer(nn.Conv2d(8, 8, 3, padding=1), num_frames=4, causal=True, horizon=horizon)
+    frames = torch.randn(11, 2, 8, 5, 5, dtype=torch.float64)
+    state = None
+    for frame in frames:
+        y, state = layer.step(frame, state)
+
+    long = make_layer(nn.Conv2d(8, 8, 3, padding=1), num_frames=11, causal=True, horizon=horizon or 4)
+    long.load_state_dict(layer.state_dict())
+
+    torch.testing.assert_close(y, long(frames.transpose(0, 1).flatten(0, 1)).unflatten(0, (2, 11))[:, -1])
+
+
+def test_a_long_stream_in_bfloat16_keeps_its_weights():
+    layer = make_layer(nn.Conv2d(8, 8, 3, padding=1), num_frames=4, causal=True).to(torch.bfloat16)
+    frame, state = torch.rand(1, 8, 5, 5, dtype=torch.bfloat16), None
+    outputs = []
+    for _ in range(600):
+        y, state = layer.step(frame, state)
+        outputs.append(y)
+
+    assert torch.equal(outputs[-1], outputs[10])
+
+
+@pytest.mark.parametrize("options", [{"horizon": 0, "causal": True}, {"horizon": 4}])
+def test_a_horizon_is_for_causal_layers(options: dict[str, object]):
+    with pytest.raises(ValueError, match="horizon must be"):
+        STHConv(nn.Conv2d(8, 8, 3), num_frames=4, **options)
 
 
 @pytest.mark.parametrize("options", [{}, {"fusion": "sum"}])

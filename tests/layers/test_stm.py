@@ -48,7 +48,8 @@ def cmm_by_loops(layer: STMConv, x: Tensor) -> np.ndarray:
                 (i, j), conv.stride, conv.padding, conv.dilation, conv.kernel_size, strict=True
             )
         )
-        y[:, :, i, j] = full[:, :, row, column]
+        if 0 <= row < full.shape[2] and 0 <= column < full.shape[3]:
+            y[:, :, i, j] = full[:, :, row, column]
     return y.reshape(n_clips, n_frames, *y.shape[1:])
 
 
@@ -57,6 +58,7 @@ CONVS = {
     "strided": {"in_channels": 8, "out_channels": 6, "kernel_size": 3, "padding": 1, "stride": 2},
     "unpadded": {"in_channels": 5, "out_channels": 8, "kernel_size": 3, "stride": 2},
     "dilated": {"in_channels": 8, "out_channels": 8, "kernel_size": 3, "padding": 2, "dilation": 2},
+    "4 x 4": {"in_channels": 8, "out_channels": 8, "kernel_size": 4, "padding": 2},
     "grouped": {"in_channels": 8, "out_channels": 4, "kernel_size": 3, "padding": 1, "groups": 2},
     "depthwise": {"in_channels": 8, "out_channels": 8, "kernel_size": (5, 3), "padding": (2, 1), "groups": 8},
 }
@@ -78,11 +80,11 @@ def test_equals_the_definition(kind: str, num_frames: int, motion: bool, causal:
 
 
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("stride", [1, 2])
-def test_gradients_are_right(stride: int, causal: bool):
-    conv = nn.Conv2d(4, 4, kernel_size=3, padding=1, stride=stride)
-    layer = make_layer(conv, num_frames=3, reduction=2, causal=causal)
-    x = torch.randn(3, 4, 3, 3, dtype=torch.float64, requires_grad=True)
+@pytest.mark.parametrize(("stride", "groups", "num_frames"), [(1, 1, 3), (2, 1, 3), (2, 2, 1)])
+def test_gradients_are_right(stride: int, groups: int, num_frames: int, causal: bool):
+    conv = nn.Conv2d(4, 4, kernel_size=3, padding=1, stride=stride, groups=groups)
+    layer = make_layer(conv, num_frames=num_frames, reduction=2, causal=causal)
+    x = torch.randn(num_frames, 4, 3, 3, dtype=torch.float64, requires_grad=True)
 
     assert torch.autograd.gradcheck(lambda x, *_: layer(x), (x, *layer.parameters()))
 

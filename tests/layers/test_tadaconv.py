@@ -5,6 +5,7 @@ import torch
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
+from kinema.layers.stam import STAMConv
 from kinema.layers.tadaconv import Route, TAdaConv
 from loops import conv3d_slowly, normalized_slowly
 from networks import randomize_
@@ -141,3 +142,28 @@ def test_the_activation_of_a_norm_is_left_out():
 def test_what_cannot_be_is_refused(conv: nn.Module, norm: nn.Module, options: dict[str, int], sentence: str):
     with pytest.raises(ValueError, match=sentence):
         TAdaConv(conv, norm, num_frames=4, **options)
+
+
+@pytest.mark.parametrize("horizon", [None, 1, 3])
+def test_a_stream_is_calibrated_by_the_last_frames_only(horizon: int | None):
+    layer = make_layer(conv="strided", num_frames=4, causal=True, horizon=horizon)
+    long = make_layer(conv="strided", num_frames=11, causal=True, horizon=horizon or 4)
+    long.load_state_dict(layer.state_dict())
+    frames, state = torch.randn(11, 2, 4, 5, 3, dtype=torch.float64), None
+    for frame in frames:
+        y, state = layer.step(frame, state)
+
+    torch.testing.assert_close(y, long(frames.transpose(0, 1).flatten(0, 1)).unflatten(0, (2, 11))[:, -1])
+
+
+@pytest.mark.parametrize("layer", [TAdaConv, STAMConv])
+def test_a_synchronized_norm_has_synchronized_ones_beside_it(layer: type):
+    built = layer(nn.Conv2d(8, 8, 3), nn.SyncBatchNorm(8), num_frames=2)
+    norms = [module for module in built.modules() if isinstance(module, nn.SyncBatchNorm)]
+    assert len(norms) == (2 if layer is TAdaConv else 4)
+
+
+@pytest.mark.parametrize("layer", [TAdaConv, STAMConv])
+def test_a_norm_of_another_conv_is_refused(layer: type):
+    with pytest.raises(ValueError, match="norm must have the conv's 8 channels, got 4; pair a conv"):
+        layer(nn.Conv2d(4, 8, 3), nn.BatchNorm2d(4), num_frames=2)

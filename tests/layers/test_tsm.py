@@ -103,5 +103,5 @@ def test_two_folds_must_fit():
 def test_a_division_so_fine_that_nothing_moves_is_refused():
     conv = nn.Conv2d(16, 4, 1)
     TemporalShift(conv, num_frames=8, num_divisions=16)
-    with pytest.raises(ValueError, match="num_divisions must be at most the channels that are shifted, 16, got 17"):
+    with pytest.raises(ValueError, match="num_divisions must be at most the channels that come in, 16, got 17"):
         TemporalShift(conv, num_frames=8, num_divisions=17)

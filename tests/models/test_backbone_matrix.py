@@ -138,7 +138,7 @@ def test_a_layer_works_in_a_network_or_says_why_not(name: str, layer: str):
         expect_near(network(x[T:]), features[T:])
         other = network(torch.cat([x[:T].flip(0), x[T:]]))
     expect_near(other[T:], features[T:])
-    assert difference(other[:T], features[:T].flip(0)) > 1e-8 or blind(layer)
+    assert difference(other[:T], features[:T].flip(0)) > 1e-8
 
 
 def difference(first: Tensor, second: Tensor) -> float:
@@ -204,10 +204,6 @@ def expect_gradients(network: nn.Module, x: Tensor) -> None:
         if not without:
             break
     assert not without
-
-
-def blind(layer: str) -> bool:
-    return not getattr(TEMPORAL_LAYERS[layer], "sees_order", True)
 
 
 @pytest.mark.parametrize("layer", LAYERS)

@@ -5,7 +5,6 @@ import torch
 
 from kinema.models.classifier import ModelConfig, create_model
 from kinema.models.temporal_layers import TEMPORAL_LAYERS
-from kinema.models.temporalize import set_num_frames
 from kinema.spec import ClipSpec
 from networks import randomize_
 
@@ -100,7 +99,7 @@ def test_channels_are_the_specs():
 def test_another_number_of_frames_is_known_everywhere():
     model = small_model()
 
-    set_num_frames(model, 2)
+    model.set_num_frames(2)
 
     assert (model.spec.num_frames, model.config.num_frames) == (2, 2)
     assert model(clips(num_frames=2)).shape == (2, 5)
@@ -127,9 +126,9 @@ def test_fresh_logits_are_nearly_equal():
         ({"spec": ClipSpec(class_names=("a", "b"))}, "num_classes must be the number of spec.class_names, got 5 for 2"),
         (
             {"temporal": "sth", "farction": 0.5},
-            "an option of sth must be one of arrangement, dilates, dilation, fraction, .*, got 'farction'",
+            "options must be those of sth, got 'farction'; did you mean fraction",
         ),
-        ({"num_frames": 0}, "num_frames must be at least 1, got 0"),
+        ({"num_frames": 0}, "num_frames must be a whole number of at least 1, got 0"),
     ],
 )
 def test_what_cannot_be_is_refused(options: dict[str, object], sentence: str):

@@ -176,3 +176,17 @@ def test_what_is_frozen_keeps_less():
 
 def test_one_small_frame_can_be_counted():
     assert cost(create_model("resnet18", num_classes=2, num_frames=1), size=32).activation_bytes > 0
+
+
+@pytest.mark.parametrize(
+    ("size", "sentence"), [(0, "size must be at least 1, got 0"), (1, "size must be one that the network can take")]
+)
+def test_a_size_that_cannot_be_is_refused(size: int, sentence: str):
+    model = create_model("inception_v3", num_classes=3, num_frames=1)
+    with pytest.raises(ValueError, match=sentence):
+        cost(model, size=size)
+
+
+def test_a_backbone_alone_has_no_cost():
+    with pytest.raises(ValueError, match="model must be a VideoClassifier, got Linear; build it with create_model"):
+        cost(nn.Linear(2, 2))

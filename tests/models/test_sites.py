@@ -8,6 +8,7 @@ import torch
 import torchvision
 from torch import nn
 
+from kinema.models.backbones import create_backbone
 from kinema.models.blocks import BLOCKS, FLAT_NETWORKS
 from kinema.models.sites import SITE_NAMES, find_blocks, find_candidates, find_sites, named_sites
 
@@ -126,7 +127,8 @@ def test_the_sites_of_a_network_are_counted(name: str, numbers: tuple[int, ...])
 
 ALL_KINDS = [
     "resnet26", "res2net50_26w_4s", "regnety_002", "vgg16_bn", "vgg11", "densenet121", "mobilenetv2_100",
-    "mobilenetv3_large_100", "efficientnet_b0", "efficientnetv2_rw_t", "convnext_tiny", "inception_v3", "inception_v4",
+    "mobilenetv3_large_100", "mobilenetv4_conv_small", "efficientnet_b0", "efficientnetv2_rw_t",
+    "convnext_tiny", "inception_v3", "inception_v4",
     "inception_resnet_v2", "test_byobnet", "test_efficientnet", "test_mambaout", "test_nfnet",
 ]  # fmt: skip
 
@@ -209,7 +211,7 @@ def test_long_lists_of_candidates_are_cut():
     net = nn.Sequential(*(nn.Conv2d(3, 3, 3) for _ in range(20)))
 
     assert len(find_candidates(net)) == 20
-    with pytest.raises(ValueError, match=r"and 8 more, which find_candidates lists$"):
+    with pytest.raises(ValueError, match=r"; and 8 more$"):
         find_sites(net, "spatial")
 
 
@@ -217,7 +219,7 @@ def test_long_lists_of_candidates_are_cut():
     ("sites", "count", "sentence"),
     [
         (["0.con"], 1, "sites must be paths of modules in the backbone, got '0.con'; did you mean 0.conv?"),
-        ([["0.conv", "0.bn"]], 1, "sites must hold one path each, got"),
+        ([["0.conv", "0.bn", "1"]], 1, "sites must hold one path each, got"),
         (["0.conv"], 2, "sites must hold the paths of a conv and of its batch norm, as a pair, got '0.conv'"),
     ],
 )
@@ -226,3 +228,11 @@ def test_a_wrong_path_is_named(sites: list[object], count: int, sentence: str):
 
     with pytest.raises(ValueError, match=re.escape(sentence)):
         named_sites(net, sites, count=count)
+
+
+def test_mobilenetv4_has_a_site_in_each_of_its_blocks():
+    with torch.device("meta"):
+        network = create_backbone("mobilenetv4_conv_small")
+    convs = [path for path, conv in find_candidates(network) if path.startswith("blocks")]
+    spatial = [path for site in find_sites(network, "spatial") for path in site.paths]
+    assert spatial == convs

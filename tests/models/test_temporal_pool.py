@@ -11,7 +11,7 @@ from kinema.models.classifier import VideoClassifier, create_model
 from kinema.models.cost import cost
 from kinema.models.temporal_layers import TEMPORAL_LAYERS
 from kinema.models.temporal_pool import TemporalPool, frames_out
-from kinema.models.temporalize import set_num_frames, temporalize
+from kinema.models.temporalize import temporalize
 from kinema.models.weights import load_model, save_model
 from networks import randomize_
 
@@ -77,7 +77,7 @@ def test_another_number_of_frames_is_known_everywhere():
     model, other = pooled_model(["tsm", "sth"]), pooled_model(["tsm", "sth"], num_frames=6)
     x = torch.randn(1, 6, 3, 32, 32)
 
-    set_num_frames(model, 6)
+    model.set_num_frames(6)
 
     assert torch.equal(model(x), other(x))
 
@@ -87,9 +87,9 @@ def test_a_network_with_a_layer_that_cannot_change_is_left_as_it_was():
     x = torch.randn(1, 5, 3, 32, 32)
     before = model(x)
 
-    set_num_frames(model, 5)
+    model.set_num_frames(5)
     with pytest.raises(ValueError, match="num_frames must stay 5 in a TemporalAdaptive"):
-        set_num_frames(model, 4)
+        model.set_num_frames(4)
 
     assert torch.equal(model(x), before)
     assert (model.spec.num_frames, model.config.num_frames) == (5, 5)

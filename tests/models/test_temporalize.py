@@ -181,7 +181,7 @@ def test_a_pattern_gives_way_to_every_and_holds_at_other_sites():
 
     assert len(layers_of(everywhere)) == 16
     assert len(layers_of(spatial)) == 9
-    assert spatial.layer1[0].conv2.conv.weight.shape == (64, 64, 3, 3, 3)
+    assert spatial.layer1[0].conv2.conv.kernels.shape == (64, 64, 3, 3, 3)
 
 
 def test_tam_stands_between_the_convs_of_a_block():
@@ -257,22 +257,21 @@ def test_a_causal_network_never_sees_the_future(name: str):
     ("temporal", "options", "sentence"),
     [
         ("sht", {}, r"temporal must be one of none, tsm, sth, .*got 'sht'; did you mean sth\?"),
+        ("sth", {"fracton": 0.5}, r"options must be those of sth, got 'fracton'; did you mean fraction\?"),
         (
-            "sth",
-            {"fracton": 0.5},
-            r"an option of sth must be one of arrangement, dilates, dilation, fraction, .*, got 'fracton'",
+            "tsm",
+            {"fraction": 0.5},
+            r"options must be those of tsm, got 'fraction'; known are every, num_div",
         ),
-        ("tsm", {"fraction": 0.5}, r"an option of tsm must be one of num_divisions, got 'fraction'"),
-        ("none", {"fraction": 0.5}, r"an option of none must be one of none at all, got 'fraction'"),
+        ("none", {"fraction": 0.5}, r"options must be those of none, got 'fraction'; known are every, site"),
         (["sth", "sth"], {}, r"temporal must name each layer once, got 'sth' more than once"),
         ("sth", {"site": "spatial_bn"}, r"site must be a single module for STHConv, got 'spatial_bn'"),
         ("sth", {"site": "exit"}, r"layer1\.0\.bn2: conv must be an nn.Conv2d, got BatchNorm2d"),
         ("stam", {"site": "spatial"}, r"site must be spatial_bn for STAMConv, got 'spatial'; drop it"),
-        ("sth", {"dilation": "alternate"}, r"dilation must be an integer of at least 1, got 'alternate'; temporalize"),
-        ("sth", {"every": 0}, r"every must be at least 1, got 0"),
-        ("i3d", {"every": 0}, r"every must be at least 1, got 0"),
+        ("sth", {"dilation": "alternate"}, r"dilation must be of type int or fixed or alternating, got 'alternate'"),
+        ("sth", {"every": 0}, r"every must be a whole number of at least 1, got 0"),
+        ("i3d", {"every": 0}, r"every must be a whole number of at least 1, got 0"),
         ("tadaconv", {"site": "spatial"}, r"site must be spatial_bn for TAdaConv, got 'spatial'"),
-        ("tam", {"site": "block"}, r"net must be a conv with in_channels, got BasicBlock; take the site spatial"),
     ],
 )
 def test_what_cannot_be_is_refused(temporal: str | list[str], options: dict[str, object], sentence: str):
@@ -307,3 +306,42 @@ def test_what_the_second_layer_refuses_leaves_the_backbone_as_it_was(temporal_po
         temporalize(backbone, ["tsm", "sth"], num_frames=4, temporal_pool=temporal_pool, fraction=0.9)
 
     assert dict(backbone.named_modules()) == before
+
+
+@pytest.mark.parametrize("temporal", [["stm", "tam"], ["stam", "tam"], ["tam", "stm"], ["tsm", "stam"]])
+def test_layers_stand_in_each_other(temporal):
+    backbone = temporalize(create_backbone("test_resnet"), temporal, num_frames=4)
+    assert backbone(torch.randn(4, 3, 32, 32)).shape[0] == 4
+
+
+def test_pairs_of_paths_serve_layers_of_both_kinds():
+    backbone = create_backbone("test_resnet")
+    temporalize(backbone, ["tsm", "stam"], num_frames=4, sites=[["layer1.0.conv2", "layer1.0.bn2"]])
+    kinds = [type(module).__name__ for module in backbone.modules() if isinstance(module, TemporalLayer)]
+    assert kinds == ["TemporalShift", "STAMConv"]
+
+
+@pytest.mark.parametrize(
+    ("temporal", "options", "sentence"),
+    [
+        ([], {}, "temporal must name a layer, got none"),
+        ("none", {"every": 2}, "site, sites and every must be left out where temporal is 'none'"),
+        ("sth", {"sites": []}, r"sites must be a list of dotted paths, got \[\]"),
+        ("sth", {"sites": "layer1.0.conv1"}, "sites must be a list of dotted paths, got 'layer1.0.conv1'"),
+        ("sth", {"every": "x"}, "every must be a whole number of at least 1, got 'x'"),
+        ("sth", {"fraction": "half"}, "fraction must be of type float, got 'half'"),
+        ("sth", {"temporal_size": 3.0}, r"temporal_size must be of type int, got 3\.0"),
+        ("sth", {"dilation": "alternately"}, "dilation must be of type int or fixed or alternating, got 'alternately'"),
+        ("stm", {"motion": "no"}, "motion must be of type bool, got 'no'"),
+        ("stsm", {"num_divisions": 4096}, "num_divisions must be at most the channels that come in, .*, got 4096"),
+        ("stsm", {"axes": "HW", "spatial_divisions": 4096}, "spatial_divisions must be at most the channels"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(temporal, options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        temporalize(create_backbone("test_resnet"), temporal, num_frames=4, **options)
+
+
+def test_fixed_dilation_is_one():
+    backbone = temporalize(create_backbone("test_resnet"), "sth", num_frames=4, dilation="fixed")
+    assert {module.dilation for module in backbone.modules() if isinstance(module, STHConv)} == {1}

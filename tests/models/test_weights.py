@@ -193,3 +193,10 @@ def test_double_precision_comes_back_as_it_is(tmp_path: Path):
         assert own.dtype == back.dtype, key
         assert torch.equal(own, back), key
     assert all(parameter.requires_grad for parameter in loaded.parameters())
+
+
+def test_weights_of_which_nothing_fits_are_refused(tmp_path: Path):
+    path = tmp_path / "m.safetensors"
+    save_model(path, create_model("test_resnet", num_classes=3))
+    with pytest.raises(ValueError, match="must be of a backbone like test_convnext, got those of test_resnet"):
+        initialize_from(create_model("test_convnext", num_classes=3), path)

@@ -45,15 +45,16 @@ def evaluate(weights: str, recipe: EvaluationRecipe, *, json_file: str | None) -
     from rich.console import Console
 
     from kinema.engine.evaluate_weights import evaluate_weights
+    from kinema.models.weights import write_atomically
 
-    if json_file:
-        Path(json_file).parent.mkdir(parents=True, exist_ok=True)
-        Path(json_file).open("a").close()  # said now if it cannot be written, not after an hour
+    folder = Path(json_file or ".").absolute().parent
+    if json_file and not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise ValueError(f"json must lie in a folder that can be written to, got {folder}; make it first")
     evaluation = evaluate_weights(Path(weights), recipe, console=Console())
     for name, reason in evaluation.errors.items():
         print(f"kinema: {name} counts as wrong: {reason}", file=sys.stderr)
     if json_file:
-        Path(json_file).write_text(json.dumps(evaluation.to_dict()) + "\n", encoding="utf-8")
+        write_atomically(Path(json_file), (json.dumps(evaluation.to_dict()) + "\n").encode())
     return UNREADABLE if evaluation.errors else OK
 
 
@@ -115,6 +116,7 @@ def _run_train(values: dict[str, Any], argv: Sequence[str]) -> int:
         parser = make_parser("train")
         values = parser.parse(["--config", str(out / RECIPE), *argv])
         del values["resume"], values["overwrite"]
+        values["out"] = str(out)  # where the run lies now
     recipe = build(Recipe, values)
     check(bool(recipe.data.root), "data.root", "name the folder of the videos", None, "add --data.root FOLDER")
     return train(recipe, resume=resume, overwrite=overwrite)

@@ -34,10 +34,12 @@ def profile(
     """Counts what a network costs: parameters, multiply-adds, and the activations that training keeps."""
     import torch
 
+    from kinema.engine.recipe import check_layer_options
     from kinema.models.classifier import create_model
     from kinema.models.cost import cost
     from kinema.report.profile import costs_as_dict, costs_in_words
 
+    check_layer_options(options, name="options")
     with torch.device("meta"):
         model = create_model(
             backbone, temporal=temporal, num_frames=num_frames, num_classes=num_classes, causal=causal, **options

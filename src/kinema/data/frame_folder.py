@@ -81,7 +81,7 @@ class FrameFolder(Video):
                 if image.mode.startswith(("I", "F")):
                     raise VideoError(f"{self.path}: {file.name} has more than 8 bits a value; store 8-bit RGB images")
                 return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise VideoError(
                 f"{self.path}: frame {number} ({file.name}) cannot be read ({error}); extract the frames again"
             ) from error

@@ -102,6 +102,8 @@ class CommandParser(jsonargparse.ArgumentParser):
                         raise ValueError(f"{name} must have a value, got none; see {self.prog} --help")
                     value = following
                 takes_value = inner or known[name].nargs != 0
+                if equals and not takes_value:
+                    raise ValueError(f"{name} must stand without a value, got {value!r}; leave it out to turn it off")
                 if name == "--config" and not load_yaml(Path(value), cls=self.config_class or dict):
                     continue  # a file of comments only
                 yield name, [value] if takes_value else []

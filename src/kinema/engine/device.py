@@ -1,15 +1,10 @@
-"""What a machine computes on, and in which arithmetic and layout it trains fastest."""
+"""What a machine computes on, and in which arithmetic it trains fastest."""
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import torch
-from torch import nn
 
 from kinema.engine.recipe import Accelerator, Precision, TrainerRecipe
-
-Model = TypeVar("Model", bound=nn.Module)
 
 
 def choose_device(accelerator: Accelerator) -> torch.device:
@@ -35,9 +30,13 @@ def choose_precision(trainer: TrainerRecipe) -> Precision:
     Where a device only emulates bfloat16, it is slower than 32 bits.
 
     Raises:
-        ValueError: If the recipe asks for a device that is not there.
+        ValueError: If the recipe asks for a device that is not there, or for what it cannot compute in.
     """
     device = choose_device(trainer.accelerator).type
+    if device == "cpu" and trainer.precision == "16-mixed":
+        raise ValueError(
+            "trainer.precision must be one that a CPU trains in, got '16-mixed', which is for GPUs; take bf16-mixed"
+        )
     if trainer.precision != "auto":
         return trainer.precision
     if device == "cuda":
@@ -48,11 +47,3 @@ def choose_precision(trainer: TrainerRecipe) -> Precision:
         capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
         fast = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return "bf16-mixed" if fast else "32-true"
-
-
-def to_channels_last(model: Model) -> Model:
-    """Lays the weights of 2D convs out channels last, in place, which is faster to train; kernels over time stay."""
-    for parameter in model.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.to(memory_format=torch.channels_last)
-    return model

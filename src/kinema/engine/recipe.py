@@ -20,6 +20,16 @@ def check(holds: bool, name: str, rule: str, value: object, advice: str) -> None
         raise ValueError(f"{name} must {rule}, got {value!r}; {advice}")
 
 
+def check_layer_options(options: dict[str, Any], *, name: str) -> None:
+    """Refuses what has a place of its own among the options of a temporal layer.
+
+    Raises:
+        ValueError: If there is such a name.
+    """
+    own = sorted({*ModelRecipe.__dataclass_fields__, "num_frames", "num_classes", "spec"} & options.keys())
+    check(not own, name, "hold options of the temporal layer only", own, "set these by their own flags")
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataRecipe:
     """Which videos, and which of them are held out."""
@@ -123,8 +133,7 @@ class ModelRecipe:
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
-        own = sorted({*self.__dataclass_fields__, "num_frames", "num_classes", "spec"} & self.options.keys())
-        check(not own, "model.options", "hold options of the temporal layer only", own, "set these by their own flags")
+        check_layer_options(self.options, name="model.options")
         check(0 <= self.dropout < 1, "model.dropout", "lie in [0, 1)", self.dropout, "0.5 is usual on little data")
         check(
             not (self.init and self.pretrained is True),
@@ -172,6 +181,8 @@ class OptimizerRecipe:
             self.milestones,
             "for 50 epochs, [20, 40] is usual",
         )
+        idle = self.schedule != "steps" and bool(self.milestones)
+        check(not idle, "optimizer.milestones", "be left out unless schedule is 'steps'", self.milestones, "drop them")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,9 @@ CHECKPOINT = "checkpoints/last.ckpt"
 LAST = "last.safetensors"
 BEST = "best.safetensors"
 LOGS = "logs"
-_OWN = (METRICS, str(Path(CHECKPOINT).parent), LAST, BEST, LOGS)
+MARK = ".kinema-run"
+"""An empty file that says: what lies here by these names a run has written."""
+_OWN = (RECIPE, METRICS, str(Path(CHECKPOINT).parent), LAST, BEST, LOGS)
 
 FREE_ON_RESUME = frozenset(
     {"out", "data.root", "data.annotations", "data.num_workers", "model.init", "trainer.accelerator"}
@@ -50,7 +52,7 @@ def check_free(out: Path) -> None:
         ValueError: If it does.
     """
     check_removable(out)
-    if (out / RECIPE).exists():
+    if (out / MARK).exists():
         raise ValueError(
             f"out must be a folder without a run, got {out}, which holds one; go on with --resume, "
             "choose another --out, or begin anew with --overwrite"
@@ -64,10 +66,10 @@ def check_removable(out: Path) -> None:
         ValueError: If there are such files.
     """
     taken = [name for name in _OWN if (out / name).exists()]
-    if taken and not (out / RECIPE).exists():
+    if taken and not (out / MARK).exists():
         raise ValueError(
-            f"out must be a folder in which nothing is in a run's way, got {out}, which has {', '.join(taken)} but no "
-            f"{RECIPE}; choose another --out, or move them"
+            f"out must be a folder in which nothing is in a run's way, got {out}, which has {', '.join(taken)} that no "
+            "run has written; choose another --out, or move them"
         )
 
 
@@ -78,12 +80,13 @@ def begin_run(out: Path) -> None:
         ValueError: If there are files in the way that are no run's.
     """
     check_removable(out)
-    for path in (out / name for name in (*_OWN, RECIPE)):  # the recipe last: it says whose the others are
+    for path in (out / name for name in _OWN):
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
     out.mkdir(parents=True, exist_ok=True)
+    (out / MARK).touch()
 
 
 def continued_recipe(stored: Recipe, given: Recipe) -> Recipe:

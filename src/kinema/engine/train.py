@@ -9,6 +9,7 @@ from pathlib import Path
 
 import lightning as L
 import numpy as np
+import torch
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
@@ -19,7 +20,7 @@ from kinema.data.split import describe_split
 from kinema.data.views import grid_views, protocol_name
 from kinema.engine import run_folder
 from kinema.engine.checkpoints import AtomicCheckpointIO, EpochCheckpoints, EpochLog, RandomStates
-from kinema.engine.device import choose_precision, to_channels_last
+from kinema.engine.device import choose_precision
 from kinema.engine.epochs import MIN_EPOCHS, choose_epochs, min_steps, steps_per_epoch
 from kinema.engine.evaluate import Evaluation, evaluate
 from kinema.engine.quiet import plain_errors, quiet_lightning
@@ -172,7 +173,7 @@ def _fit(
 ) -> EpochCheckpoints:
     """Runs Lightning's loop; the model holds the last weights afterwards."""
     out, trainer_recipe = Path(recipe.out), recipe.trainer
-    to_channels_last(model)
+    model.to(memory_format=torch.channels_last)
     num_steps = steps_per_epoch(trainer_recipe, num_train=len(data.train))
     epochs = _epochs(recipe)
     task = VideoTask(

@@ -70,6 +70,12 @@ class TemporalLayer(nn.Module, ABC):
         """Does the work of `step` for a causal layer."""
 
 
+def channels_into(net: nn.Module) -> int | None:
+    """Returns how many channels the first conv of a module takes, None if it has no conv."""
+    takes = (getattr(module, "in_channels", None) for module in net.modules())
+    return next((channels for channels in takes if isinstance(channels, int)), None)
+
+
 def step_through(net: nn.Module, x: Tensor, state: Any | None) -> tuple[Tensor, Any]:  # noqa: ANN401
     """Runs one frame [N, C, H, W] through a module that may itself be a temporal layer.
 

@@ -1,6 +1,6 @@
 """(2+1)D convolution: the 2D conv and a dense conv over time, one after the other or side by side.
 
-The two forms are those that the STH paper compares itself with (section 4.4 and table 7): STH: Spatio-Temporal Hybrid
+The two forms are those that the STH paper compares itself with (section 4.5 and table 7): STH: Spatio-Temporal Hybrid
 Convolution for Efficient Action Recognition, 2020, https://arxiv.org/abs/2003.08042
 The idea is P3D's (2017, https://arxiv.org/abs/1711.10305) and R(2+1)D's (2018, https://arxiv.org/abs/1711.11248).
 
@@ -16,18 +16,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinema.layers.contract import TemporalLayer
-from kinema.layers.conv_window import kept_conv
+from kinema.layers.conv_window import centre_margins, kept_conv
 from kinema.layers.folded_conv3d import FoldedConv3d, tap_offsets
 
 TEMPORAL_SIZE = 3
-"""Frames that the conv over time spans (table 7: 3 x 1 x 1)."""
+"""Frames that the conv over time spans (section 4.5: 3 x 1 x 1)."""
 
 
 class SequentialConv2Plus1D(TemporalLayer):
     """A conv over time after the conv of each frame, at its output's resolution.
 
-    Our reading: nothing between the two (the paper's parameter count has no second batch norm), the conv over time has
-    no bias and as many groups as the 2D conv, and it starts as the identity, so that the network starts as the 2D one.
+    Our reading: nothing between the two (the printed parameter count fits with and without a second batch norm), the
+    conv over time has no bias and as many groups as the 2D conv, and it starts as the identity, so that the network
+    starts as the 2D one.
 
     Args:
         conv: The conv of each frame, kept as `conv`.
@@ -120,10 +121,10 @@ class ParallelConv2Plus1D(TemporalLayer):
 
 def _centre_margins(conv: nn.Conv2d, axis: int) -> tuple[int, int]:
     """Returns what to add before and after one axis; negative where pixels are never under the kernel's centre."""
-    reach, middle = conv.dilation[axis] * (conv.kernel_size[axis] - 1), conv.kernel_size[axis] // 2
-    if isinstance(conv.padding, str):
-        total = reach if conv.padding == "same" else 0
+    taps, dilation = conv.kernel_size[axis], conv.dilation[axis]
+    if isinstance(conv.padding, str):  # a word may pad one pixel more after than before
+        total = dilation * (taps - 1) if conv.padding == "same" else 0
         before, after = total // 2, total - total // 2
     else:
         before = after = conv.padding[axis]
-    return before - conv.dilation[axis] * middle, after + conv.dilation[axis] * middle - reach
+    return centre_margins(taps, dilation, before=before, after=after)

@@ -37,8 +37,8 @@ class ConvWindow:
 
     @property
     def centres_are_pixels(self) -> bool:
-        """Whether every centre lies inside the frame, as it does unless the padding exceeds half the kernel."""
-        return min(self._starts()) >= 0
+        """Whether every centre lies inside frames of any size: the padding is half the kernel at most."""
+        return all(margin <= 0 for axis in (0, 1) for margin in self._margins(axis))
 
     def output_size(self, size: tuple[int, ...]) -> tuple[int, int]:
         """Returns H' and W' for frames of H x W."""
@@ -75,11 +75,11 @@ class ConvWindow:
     def centres(self, x: Tensor) -> Tensor:
         """Takes the pixels under the kernel's centre at each output position: [B, C, H, W] -> [B, C, H', W']."""
         height, width = self.output_size(x.shape[-2:])
-        top, left = self._starts()
+        (top, bottom), (left, right) = self._margins(0), self._margins(1)
         if not self.centres_are_pixels:
-            x = F.pad(x, (max(-left, 0), max(-left, 0), max(-top, 0), max(-top, 0)))
-            top, left = max(top, 0), max(left, 0)
-        return x[..., top :: self.stride[0], left :: self.stride[1]][..., :height, :width]
+            x = F.pad(x, [max(margin, 0) for margin in (left, right, top, bottom)])
+        x = x[..., max(-top, 0) :: self.stride[0], max(-left, 0) :: self.stride[1]]
+        return x[..., :height, :width]
 
     def visits(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Tells which rows and columns of frames [B, C, H, W] each tap visits, as ones among zeros.
@@ -96,13 +96,25 @@ class ConvWindow:
             tables.append((visited[:, :, None] == pixels).any(dim=1).to(like.dtype))
         return tables[0], tables[1]
 
-    def _starts(self) -> tuple[int, int]:
-        """Returns the row and the column under the centre at the first output position."""
-        top, left = (
-            dilation * (taps // 2) - padding
-            for taps, padding, dilation in zip(self.kernel_size, self.padding, self.dilation, strict=True)
-        )
-        return top, left
+    def _margins(self, axis: int) -> tuple[int, int]:
+        padding = self.padding[axis]
+        return centre_margins(self.kernel_size[axis], self.dilation[axis], before=padding, after=padding)
+
+
+def centre_margins(taps: int, dilation: int, *, before: int, after: int) -> tuple[int, int]:
+    """Tells what an axis needs at its ends, so that the kernel's centre visits just its pixels.
+
+    Args:
+        taps: Of the kernel, along the axis.
+        dilation: Of the kernel, along the axis.
+        before: Padding before the axis.
+        after: Padding after the axis.
+
+    Returns:
+        What to add before and after; negative where pixels are never under the centre.
+    """
+    middle = dilation * (taps // 2)
+    return before - middle, after + middle - dilation * (taps - 1)
 
 
 def _padding_of(conv: nn.Conv2d) -> tuple[int, ...]:
@@ -126,7 +138,9 @@ def checked_conv(conv: nn.Module) -> nn.Conv2d:
         ValueError: If it is no plain Conv2d, or has a padding other than zeros.
     """
     if type(conv) is not nn.Conv2d:
-        raise ValueError(f"conv must be an nn.Conv2d, got {type(conv).__name__}; choose another site")
+        same = type(conv).__name__ == "Conv2dSame"
+        advice = "take the network without tf_ in its name" if same else "choose another site"
+        raise ValueError(f"conv must be an nn.Conv2d, got {type(conv).__name__}; {advice}")
     if conv.padding_mode != "zeros":
         raise ValueError(f"conv must be padded with zeros, got padding_mode {conv.padding_mode!r}; choose another site")
     return conv

@@ -20,7 +20,8 @@ class FoldedConv3d(nn.Module):
     """A conv over time and space with stride 1 in time; it starts and ends with as many frames as it was given.
 
     It has the parameters and the multiply-adds of a Conv3d, needs no other memory layout than a 2D network has, and
-    exports with any batch.
+    exports with any batch. Its `weight` has four dimensions [Co, Ci / g, kT*kH, kW], as a 2D network's weights have, so
+    that the whole network can be laid out channels last.
 
     Args:
         weight: Its kernels at the start [Co, Ci / g, kT, kH, kW].
@@ -42,14 +43,14 @@ class FoldedConv3d(nn.Module):
         groups: int = 1,
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(weight)
+        self.weight, self.num_taps = nn.Parameter(weight.flatten(2, 3)), weight.shape[2]
         self.bias = None if bias is None else nn.Parameter(bias)
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
 
     @property
-    def num_taps(self) -> int:
-        """Frames kT that a kernel spans."""
-        return self.weight.shape[2]
+    def kernels(self) -> Tensor:
+        """The weight as a Conv3d has it [Co, Ci / g, kT, kH, kW]."""
+        return self.weight.unflatten(2, (self.num_taps, -1))
 
     def forward(self, x: Tensor, *, num_frames: int, causal: bool) -> Tensor:
         """Convolves.
@@ -86,12 +87,12 @@ class FoldedConv3d(nn.Module):
 
     def extra_repr(self) -> str:
         """Names the conv's numbers."""
-        return f"weight={list(self.weight.shape)}, stride={self.stride}, padding={self.padding}, groups={self.groups}"
+        return f"weight={list(self.kernels.shape)}, stride={self.stride}, padding={self.padding}, groups={self.groups}"
 
     def _taps(self, x: Tensor) -> list[Tensor]:
         """Convolves each frame with every tap's kernel: [B, Ci, H, W] -> kT times [B, Co, H', W']."""
         taps, groups = self.num_taps, self.groups
-        grouped = self.weight.unflatten(0, (groups, -1)).movedim(3, 1)  # [g, kT, Co / g, Ci / g, kH, kW]
+        grouped = self.kernels.unflatten(0, (groups, -1)).movedim(3, 1)  # [g, kT, Co / g, Ci / g, kH, kW]
         y = F.conv2d(x, grouped.flatten(0, 2), None, self.stride, self.padding, self.dilation, groups)
         return [tap.flatten(1, 2) for tap in y.unflatten(1, (groups, taps, -1)).unbind(2)]
 

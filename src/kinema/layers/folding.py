@@ -36,6 +36,6 @@ def unfold_time(x: Tensor, num_frames: int) -> Tensor:
     if x.shape[0] % num_frames != 0:
         raise ValueError(
             f"the batch of frames must be a multiple of num_frames {num_frames}, got {x.shape[0]}; "
-            "fold clips of that many frames, or call set_num_frames"
+            "fold clips of that many frames, or tell the model with model.set_num_frames"
         )
     return x.unflatten(0, (x.shape[0] // num_frames, num_frames))

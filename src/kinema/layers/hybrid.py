@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 ArrangementName = Literal["hybrid", "merge"]
 
@@ -53,16 +53,26 @@ class Arrangement:
     spatial: tuple[Piece, ...]
     """The smaller convs through space, which together are O_S."""
 
+    @property
+    def places(self) -> tuple[Tensor, Tensor]:
+        """Where temporal and spatial kernels stand among all [kernels of the kind]."""
+        temporal = self.mask.flatten()
+        return temporal.nonzero()[:, 0], (~temporal).nonzero()[:, 0]
 
-def arrange(conv: nn.Conv2d, *, fraction: float, arrangement: str) -> Arrangement:
+
+def arrange(
+    *, in_channels: int, out_channels: int, groups: int = 1, fraction: float, arrangement: str = "hybrid"
+) -> Arrangement:
     """Decides which basic kernels of a conv are temporal.
 
-    The paper speaks of convs without groups. Our reading for the others: each conv group is mixed inside itself, as a
-    conv of its own; in a depthwise conv, whose groups have one input channel, whole channels are temporal, spread
-    evenly over all channels ("hybrid") or the first ones ("merge").
+    The paper names MobileNet, but does not say how convs with groups are mixed. Our reading: each conv group is mixed
+    inside itself, as a conv of its own; in a depthwise conv, whose groups have one input channel, whole channels are
+    temporal, spread evenly over all channels ("hybrid") or the first ones ("merge").
 
     Args:
-        conv: The conv.
+        in_channels: Input channels of the conv.
+        out_channels: Output channels of the conv.
+        groups: Its conv groups.
         fraction: Share p of temporal kernels.
         arrangement: `hybrid` (figure 3a) or `merge` (figure 3b).
 
@@ -76,15 +86,10 @@ def arrange(conv: nn.Conv2d, *, fraction: float, arrangement: str) -> Arrangemen
         raise ValueError(f"arrangement must be hybrid or merge, got {arrangement!r}; hybrid is the paper's default")
     if not 0.0 < fraction <= 0.5:
         raise ValueError(f"fraction must lie above 0 and at most at 1/2, got {fraction}; 1/4 is the paper's")
-    if conv.in_channels == conv.groups and conv.groups > 1:
-        return _depthwise(conv.in_channels, conv.out_channels // conv.groups, fraction, spread=arrangement == "hybrid")
-    out_channels, in_channels = conv.out_channels // conv.groups, conv.in_channels // conv.groups
-    mask = temporal_mask(out_channels, in_channels, fraction=fraction, arrangement=arrangement)
-    return Arrangement(
-        mask=mask.repeat(conv.groups, 1),
-        temporal=_pieces(mask, conv.groups),
-        spatial=_pieces(~mask, conv.groups),
-    )
+    if in_channels == groups and groups > 1:
+        return _depthwise(in_channels, out_channels // groups, fraction, spread=arrangement == "hybrid")
+    mask = temporal_mask(out_channels // groups, in_channels // groups, fraction=fraction, arrangement=arrangement)
+    return Arrangement(mask=mask.repeat(groups, 1), temporal=_pieces(mask, groups), spatial=_pieces(~mask, groups))
 
 
 def temporal_mask(out_channels: int, in_channels: int, *, fraction: float, arrangement: str = "hybrid") -> Tensor:

@@ -65,6 +65,9 @@ class InflatedConv(TemporalLayer):
             dilation=conv.dilation,
             groups=conv.groups,
         )
+        self.conv.weight.requires_grad_(conv.weight.requires_grad)
+        if self.conv.bias is not None and conv.bias is not None:
+            self.conv.bias.requires_grad_(conv.bias.requires_grad)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolves in time and space.

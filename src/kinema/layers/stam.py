@@ -19,7 +19,7 @@ from kinema.layers.contract import TemporalLayer
 from kinema.layers.conv_window import ConvWindow, checked_conv
 from kinema.layers.depthwise import conv_over_time, newest_over_time
 from kinema.layers.folding import fold_time, unfold_time
-from kinema.layers.plain_norm import plain_batch_norm
+from kinema.layers.plain_norm import Norm, plain_batch_norm, zero_norm_like
 from kinema.layers.stam_attention import PYRAMID, SpatialBranch, TemporalBranch
 
 AXIS_SIZE = 3
@@ -80,7 +80,9 @@ class STAMConv(TemporalLayer):
         causal: bool = False,
     ) -> None:
         super().__init__(num_frames=num_frames, causal=causal)
-        self.conv, self.norm = checked_conv(conv), plain_batch_norm(norm)
+        self.conv = conv = checked_conv(conv)
+        self.norm = plain_batch_norm(norm, channels=conv.out_channels)
+        self.in_channels, self.out_channels = conv.in_channels, conv.out_channels
         _check_options(num_filters, calibration, reduction, temperature)
         self.temperature = temperature
         self.window = ConvWindow.of(self.conv)
@@ -142,9 +144,7 @@ class STAMConv(TemporalLayer):
 
     def _convolve(self, x: Tensor, shares: Tensor) -> Tensor:
         """Convolves x [B, Ci, H, W] with the weights that the shares [B, M] make: [B, Co, H', W']."""
-        change = (shares.to(self.filters.dtype) @ self.filters.flatten(1)).to(
-            x.dtype
-        )  # A - 1: [B, Ci] or [B, Ci*kH*kW]
+        change = shares.to(self.filters.dtype) @ self.filters.flatten(1)  # A - 1: [B, Ci] or [B, Ci*kH*kW]
         if self.filters.ndim == 2:  # W (A x) = (A W) x
             return self.conv(x * (1.0 + change).to(x.dtype)[..., None, None])
         return self.conv(x) + self._change_of_output(x, change.to(x.dtype))
@@ -172,18 +172,14 @@ class OmniAggregation(nn.Module):
         causal: Whether the taps in time reach back only.
     """
 
-    def __init__(self, norm: nn.BatchNorm2d, *, causal: bool) -> None:
+    def __init__(self, norm: Norm, *, causal: bool) -> None:
         super().__init__()
         self.causal = causal
         channels = norm.num_features
         self.taps = nn.ParameterDict(
             {axis: nn.Parameter(torch.full((channels, AXIS_SIZE), 1.0 / AXIS_SIZE)) for axis in AXES}
         )
-        self.norms = nn.ModuleDict(
-            {axis: nn.BatchNorm2d(channels, eps=norm.eps, momentum=norm.momentum) for axis in AXES}
-        )
-        for module in self.norms.values():
-            nn.init.zeros_(module.weight)  # type: ignore[arg-type]
+        self.norms = nn.ModuleDict({axis: zero_norm_like(norm) for axis in AXES})
 
     def forward(self, y: Tensor, *, num_frames: int) -> Tensor:
         """Aggregates frames [N*T, Co, H', W']; the result has the same shape."""

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kinema.layers.folded_conv3d import tap_offsets
+
 PYRAMID = (1, 2, 4)
 """Bins in height and in width of each level of the spatial pyramid."""
 NEAR_SIZE = 3
@@ -77,9 +79,8 @@ class TemporalBranch(nn.Module):
 
     def _pad(self, x: Tensor, size: int = NEAR_SIZE, dilation: int = 1) -> Tensor:
         """Puts zeros around the frames of x [N, T, ...] so that a conv leaves T."""
-        total = dilation * (size - 1)
-        before = total if self.causal else total // 2
-        return F.pad(x, (0, 0, before, total - before))
+        offsets = tap_offsets(size, causal=self.causal)
+        return F.pad(x, (0, 0, -dilation * offsets[0], dilation * offsets[-1]))
 
 
 class SpatialBranch(nn.Module):

@@ -8,7 +8,7 @@ Shapes: N clips, T frames, Ci input and Co output channels, H x W pixels (H' x W
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -16,15 +16,15 @@ from torch import Tensor, nn
 
 from kinema.layers.contract import TemporalLayer
 from kinema.layers.conv_window import ConvWindow, checked_conv
+from kinema.layers.folded_conv3d import tap_offsets
 from kinema.layers.folding import fold_time, unfold_time
-from kinema.layers.hybrid import ArrangementName, arrange, run_pieces
+from kinema.layers.hybrid import Arrangement, ArrangementName, arrange, run_pieces
+from kinema.layers.past_means import check_horizon, next_mean, past_means
 from kinema.layers.sth_attention import Attention, GateName, SqueezeName
 from kinema.layers.sth_fused import FusedHybrid, run_fused
+from kinema.layers.sth_options import DilatesName, FusionName, Way, check_options
 
-DilatesName = Literal["temporal", "both"]
-FusionName = Literal["attention", "sum"]
-Way = Literal["auto", "fused", "masked", "plain"]
-State = tuple[Tensor, Tensor | None, int]
+State = tuple[Tensor, Tensor | None]
 
 
 class STHConv(TemporalLayer):
@@ -40,8 +40,12 @@ class STHConv(TemporalLayer):
 
     The ways to run share the parameters, one basic kernel a row. `plain` runs each type on its own channels, which has
     the paper's FLOPs. `masked` runs dense convs with zeros where a kernel is of the other kind. `fused` runs one dense
-    conv and adds the temporal kernels' products into its output (`kinema.layers.sth_fused`): the fastest, and the one
-    that keeps least for the backward pass. `auto` is fused where that can be, and masked elsewhere (`way_for` says).
+    conv and adds the temporal kernels' products into its output (`kinema.layers.sth_fused`), and keeps least for the
+    backward pass. `auto` is fused where that can be, and masked elsewhere (`way_for` says). Fused gives no gradients of
+    gradients; and since it may keep its output, an activation in place must not follow a conv without bias at once (a
+    batch norm between is fine). `masked` bears both.
+
+    The arrangement is no part of the state dict: weights are for a layer with the same fraction and arrangement.
 
     Args:
         conv: The conv to replace.
@@ -59,6 +63,7 @@ class STHConv(TemporalLayer):
         gate: Of the attention, see there.
         causal: Whether temporal kernels see this frame and earlier ones (otherwise it is in their middle), and
             attention the past only.
+        horizon: How many frames the attention of a causal layer averages over, this one included; by default T.
         way: How it runs: `auto`, `fused`, `masked` or `plain`; an attribute too.
 
     Raises:
@@ -83,25 +88,30 @@ class STHConv(TemporalLayer):
         squeeze: SqueezeName = "concat",
         gate: GateName = "softmax",
         causal: bool = False,
+        horizon: int | None = None,
         way: Way = "auto",
     ) -> None:
         super().__init__(num_frames=num_frames, causal=causal)
-        _check_options(fusion=fusion, temporal_size=temporal_size, dilation=dilation, dilates=dilates, way=way)
+        check_options(fusion=fusion, temporal_size=temporal_size, dilation=dilation, dilates=dilates, way=way)
+        check_horizon(horizon, causal=causal)
         conv = checked_conv(conv)
         self.in_channels, self.out_channels, self.groups = conv.in_channels, conv.out_channels, conv.groups
         self.window, self.way = ConvWindow.of(conv), way
         if dilates == "both":
             self.window = self.window.dilated(dilation)
         self.fraction, self.arrangement, self.fusion = fraction, arrangement, fusion
-        self.temporal_size, self.dilation = temporal_size, dilation
-        arranged = arrange(conv, fraction=fraction, arrangement=arrangement)
+        self.temporal_size, self.dilation, self.horizon = temporal_size, dilation, horizon
+        arranged = self._arrange()
         self._temporal_pieces, self._spatial_pieces = arranged.temporal, arranged.spatial
         weight = conv.weight.detach()
-        for name, here in (("temporal_places", arranged.mask), ("spatial_places", ~arranged.mask)):
-            self.register_buffer(name, here.flatten().nonzero()[:, 0].to(weight.device), persistent=False)
-        self.spatial = nn.Parameter(weight.flatten(0, 1).index_select(0, self.spatial_places))  # [kernels, kH, kW]
+        for name, places in zip(("temporal_places", "spatial_places"), arranged.places, strict=True):
+            self.register_buffer(name, places.to(weight.device), persistent=False)
+        kernels = weight.flatten(0, 1).index_select(0, self.spatial_places)  # [kernels, kH, kW]
+        self.spatial = nn.Parameter(kernels, requires_grad=conv.weight.requires_grad)
         self.temporal = nn.Parameter(weight.new_empty(len(self.temporal_places), temporal_size))  # [kernels, kT]
-        self.bias = None if conv.bias is None else nn.Parameter(conv.bias.detach().clone())
+        self.bias = None
+        if conv.bias is not None:
+            self.bias = nn.Parameter(conv.bias.detach().clone(), requires_grad=conv.bias.requires_grad)
         self.attention: Attention | None = None
         if fusion == "attention":
             self.attention = Attention(self.out_channels, reduction=reduction, squeeze=squeeze, gate=gate).to(weight)
@@ -133,11 +143,15 @@ class STHConv(TemporalLayer):
         return self._add_bias(_scale(temporal, alpha_t) + _scale(spatial, alpha_s))
 
     def way_for(self, x: Tensor) -> Way:
-        """Says which way x [N*T, Ci, H, W] runs: fused needs channels last, no conv groups, no causal attention."""
+        """Says which way x [N*T, Ci, H, W] runs.
+
+        Fused needs channels last, no conv groups, no causal attention, padding up to half the kernel, and no
+        compiling.
+        """
         if self.way != "auto":
             return self.way
         fusible = self._why_not_fused() is None and x.is_contiguous(memory_format=torch.channels_last)
-        return "fused" if fusible and not x.is_meta and not torch.compiler.is_compiling() else "masked"
+        return "fused" if fusible and not torch.compiler.is_compiling() else "masked"
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Runs the two parts of eq. 2, without the bias; in the plain way if that is the layer's, else masked.
@@ -181,18 +195,36 @@ class STHConv(TemporalLayer):
     def _step(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         now = self.window.centres(x).unsqueeze(2)  # [N, Ci, 1, H', W']
         if state is None:
-            state = (now.new_zeros(*now.shape[:2], self._span, *now.shape[3:]), None, 0)
-        past, sums, count = state
+            state = (now.new_zeros(*now.shape[:2], self._span, *now.shape[3:]), None)
+        past, means = state
         frames = torch.cat([past, now], dim=2)
         temporal, spatial = self._temporal_part(frames), self._spatial_part(x)
-        count += 1
         if self.attention is None:
-            return self._add_bias(temporal + spatial), (frames[:, :, 1:], None, count)
-        means = torch.stack([_frame_means(temporal), _frame_means(spatial)])  # [2, N, Co]
-        sums = means if sums is None else sums + means
-        alpha_t, alpha_s = self.attention(*(sums / count))
+            return self._add_bias(temporal + spatial), (frames[:, :, 1:], None)
+        both = torch.stack([_frame_means(temporal), _frame_means(spatial)], dim=1)  # [N, 2, Co]
+        mean, means = next_mean(both, means, horizon=self.horizon or self.num_frames)
+        alpha_t, alpha_s = self._weigh(*mean.unbind(dim=1))
         y = _scale(temporal, alpha_t) + _scale(spatial, alpha_s)
-        return self._add_bias(y), (frames[:, :, 1:], sums, count)
+        return self._add_bias(y), (frames[:, :, 1:], means)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> STHConv:
+        """Moves the layer; where it had no numbers (`device="meta"`), its places have theirs again."""
+        had_none = self.temporal_places.is_meta
+        super()._apply(fn, recurse)
+        if had_none and not self.temporal_places.is_meta:
+            temporal, spatial = self._arrange().places
+            self.temporal_places.copy_(temporal)
+            self.spatial_places.copy_(spatial)
+        return self
+
+    def _arrange(self) -> Arrangement:
+        return arrange(
+            in_channels=self.in_channels,
+            out_channels=self.out_channels,
+            groups=self.groups,
+            fraction=self.fraction,
+            arrangement=self.arrangement,
+        )
 
     @property
     def _span(self) -> int:
@@ -204,14 +236,14 @@ class STHConv(TemporalLayer):
 
     def _alphas(self, temporal: Tensor, spatial: Tensor) -> tuple[Tensor, Tensor]:
         """Returns alpha_T and alpha_S, [N, T, Co] in a causal layer and [N, 1, Co] otherwise."""
-        assert self.attention is not None
         means = [unfold_time(_frame_means(part), self.num_frames) for part in (temporal, spatial)]  # [N, T, Co]
-        if self.causal:
-            count = torch.arange(1, self.num_frames + 1, device=means[0].device).view(-1, 1)
-            means = [mean.cumsum(dim=1) / count for mean in means]
-        else:
-            means = [mean.mean(dim=1, keepdim=True) for mean in means]  # [N, 1, Co]
-        return self.attention(*means)
+        if not self.causal:
+            return self._weigh(*(mean.mean(dim=1, keepdim=True) for mean in means))
+        return self._weigh(*(past_means(mean, horizon=self.horizon or self.num_frames) for mean in means))
+
+    def _weigh(self, *means: Tensor) -> tuple[Tensor, Tensor]:
+        assert self.attention is not None
+        return self.attention(*(mean.to(self.attention.reduce.weight.dtype) for mean in means))
 
     def _temporal_part(self, frames: Tensor) -> Tensor:
         """Mixes frames that have their neighbours beside them: [N, Ci, T + span, H', W'] -> [N*T, Co, H', W']."""
@@ -246,36 +278,21 @@ class STHConv(TemporalLayer):
     def _fused_plan(self) -> FusedHybrid:
         if (reason := self._why_not_fused()) is not None:
             raise ValueError(f"way must not be fused for this layer, got {reason}; take auto")
-        first = -self._span if self.causal else -(self._span // 2)
         return FusedHybrid(
             window=self.window,
             pieces=self._temporal_pieces,
             spatial_places=self.spatial_places,
             temporal_places=self.temporal_places,
+            in_channels=self.in_channels,
             row_outputs=self.temporal_places // self.in_channels,
-            offsets=tuple(first + self.dilation * tap for tap in range(self.temporal_size)),
+            offsets=tuple(self.dilation * tap for tap in tap_offsets(self.temporal_size, causal=self.causal)),
             num_frames=self.num_frames,
         )
 
 
-def _check_options(*, fusion: str, temporal_size: int, dilation: int, dilates: str, way: str) -> None:
-    if fusion not in get_args(FusionName):
-        raise ValueError(f"fusion must be attention or sum, got {fusion!r}; sum is the plain addition of eq. 2")
-    if temporal_size < 3 or temporal_size % 2 == 0:
-        raise ValueError(f"temporal_size must be odd and at least 3, got {temporal_size}; 3 is the paper's")
-    if not isinstance(dilation, int) or dilation < 1:
-        raise ValueError(
-            f"dilation must be an integer of at least 1, got {dilation!r}; temporalize knows 'alternating' too"
-        )
-    if dilates not in get_args(DilatesName):
-        raise ValueError(f"dilates must be temporal or both, got {dilates!r}; temporal keeps pretrained kernels as is")
-    if way not in get_args(Way):
-        raise ValueError(f"way must be one of {', '.join(get_args(Way))}, got {way!r}; auto chooses")
-
-
 def _frame_means(x: Tensor) -> Tensor:
-    """Averages each frame: [N, C, H, W] -> [N, C]."""
-    return x.mean(dim=(2, 3))
+    """Averages each frame, in 32 bits at least: [N, C, H, W] -> [N, C]."""
+    return x.mean(dim=(2, 3), dtype=torch.promote_types(x.dtype, torch.float32))
 
 
 def _scale(x: Tensor, alpha: Tensor) -> Tensor:

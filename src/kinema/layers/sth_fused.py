@@ -30,6 +30,8 @@ class FusedHybrid:
     """What the fused way has to know of a layer, which has no conv groups."""
 
     window: ConvWindow
+    in_channels: int
+    """Input channels Ci of the layer."""
     pieces: tuple[Piece, ...]
     """The convs through time."""
     temporal_places: Tensor
@@ -88,7 +90,7 @@ def run_fused(x: Tensor, spatial: Tensor, temporal: Tensor, plan: FusedHybrid, a
         kernels, log_alpha = temporal.mT.unsqueeze(1).contiguous(), None
         num_kernels = len(plan.spatial_places) + len(plan.temporal_places)
         weight = spatial.new_zeros(num_kernels, *spatial.shape[1:]).index_copy(0, plan.spatial_places, spatial)
-        weight = weight.unflatten(0, (-1, x.shape[1]))  # [Co, Ci, kH, kW]
+        weight = weight.unflatten(0, (-1, plan.in_channels))  # [Co, Ci, kH, kW]
         if attention is not None:
             x, total, frames = _Sums.apply(x, plan)
             means = _means(total, frames, weight, temporal, plan)

@@ -30,9 +30,10 @@ class STMConv(TemporalLayer):
     start as a shift: the first quarter of the channels takes the frame before, the last quarter the frame after.
 
     Our reading: the temporal conv works at the input's resolution, as the paper's multiply-adds say; the batch norm
-    behind the conv takes the sum, and there is no other (its parameter count leaves room for none). A grouped or
-    depthwise conv keeps its groups, the temporal conv has none to keep, and CMM's 1 x 1 convs are dense as ever. The
-    causal form, which the paper does not have, weights frames t-2, t-1, t, and its last quarter starts at the present.
+    behind the conv takes the sum, and there is no other (the printed parameter count fits with and without more). A
+    grouped or depthwise conv keeps its groups, the temporal conv has none to keep, and CMM's 1 x 1 convs are dense as
+    ever. The causal form, which the paper does not have, weights frames t-2, t-1, t, and its last quarter starts at the
+    present.
 
     Args:
         conv: The conv to replace.
@@ -52,6 +53,7 @@ class STMConv(TemporalLayer):
         if reduction < 1:
             raise ValueError(f"reduction must be at least 1, got {reduction}; 16 is the paper's")
         self.conv = conv = checked_conv(conv)
+        self.in_channels, self.out_channels = conv.in_channels, conv.out_channels
         self.temporal = nn.Parameter(shift_kernels(conv.in_channels, causal=causal).to(conv.weight))  # [Ci, 3]
         self.motion = ChannelwiseMotion(conv, reduction=reduction, causal=causal).to(conv.weight) if motion else None
 
@@ -86,10 +88,10 @@ class STMConv(TemporalLayer):
 class ChannelwiseMotion(nn.Module):
     """CMM: F, a 1 x 1 conv to fewer channels; H_t = K * F_{t+1} - F_t; a 1 x 1 conv of H back to Co channels.
 
-    K is a depthwise 3 x 3 conv of F_{t+1} alone; the last frame, which has none after it, gives zero. No batch norm and
-    no bias: the paper's parameter count has room for neither. Our reading: with a stride, all is done at the input's
-    resolution and the pixels under the conv's centres are taken at the end (the paper's multiply-adds come out only
-    so); a linear start that keeps the variance. Causal, H_t = K * F_t - F_{t-1}, and the first frame gives zero.
+    K is a depthwise 3 x 3 conv of F_{t+1} alone; the last frame, which has none after it, gives zero. Our reading: no
+    batch norm and no bias (the printed parameter count fits with and without them); with a stride, all is done at the
+    input's resolution and the pixels under the conv's centres are taken at the end (the paper's multiply-adds come out
+    only so); a linear start that keeps the variance. Causal, H_t = K * F_t - F_{t-1}, and the first frame gives zero.
 
     Args:
         conv: The conv beside which it stands.

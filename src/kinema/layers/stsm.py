@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kinema.layers.contract import TemporalLayer, step_through
+from kinema.layers.contract import TemporalLayer, channels_into, step_through
 from kinema.layers.folding import fold_time, unfold_time
 
 AXES = "THW"
@@ -36,10 +36,10 @@ class Move:
 class SpatioTemporalShift(TemporalLayer):
     """Shifts the input of what stands at its site, which it keeps as `net`; no parameters, no multiply-adds.
 
-    The paper says what is shifted, not how many channels nor where in the network; the rest is our reading. From the
-    first channel on, each axis has two groups, one that looks ahead along it and one that looks back; zeros come in
-    at the edges; other channels stay. Time's groups are as wide as TSM's, and `axes="T"` is TSM. It stands where TSM
-    stands by default, before a block's first conv, so that the shortcut keeps what is shifted out.
+    The abstract, all of the paper that we had, says what is shifted; how many channels, and where in the network, is
+    our reading. From the first channel on, each axis has two groups, one that looks ahead along it and one that looks
+    back; zeros come in at the edges; other channels stay. Time's groups are as wide as TSM's, and `axes="T"` is TSM. It
+    stands where TSM stands by default, before a block's first conv, so that the shortcut keeps what is shifted out.
 
     Args:
         net: The module in front of which channels are shifted.
@@ -53,7 +53,8 @@ class SpatioTemporalShift(TemporalLayer):
             stays (where joint, in time only). Moves in height and width are the same.
 
     Raises:
-        ValueError: If axes are no letters of THW, or the groups are more than all channels.
+        ValueError: If axes are no letters of THW, the groups are more than all channels, or none would move in time
+            (without time among the axes, in space).
     """
 
     def __init__(
@@ -69,6 +70,14 @@ class SpatioTemporalShift(TemporalLayer):
     ) -> None:
         super().__init__(num_frames=num_frames, causal=causal)
         _check(axes, num_divisions=num_divisions, spatial_divisions=spatial_divisions, joint=joint)
+        channels = channels_into(net)
+        needed = num_divisions if "T" in axes else spatial_divisions
+        if channels is not None and channels < needed:
+            name = "num_divisions" if "T" in axes else "spatial_divisions"
+            raise ValueError(
+                f"{name} must be at most the channels that come in, {channels}, got {needed}, by which none would "
+                "move; lower it"
+            )
         self.net = net
         self.axes, self.joint = axes, joint
         self.num_divisions, self.spatial_divisions = num_divisions, spatial_divisions
@@ -103,7 +112,7 @@ class SpatioTemporalShift(TemporalLayer):
         still = [Move(move.channels, height=move.height, width=move.width) for move in moves]
         shifted = shift_clip(torch.cat([before, rest], dim=1).unsqueeze(1), still).squeeze(1)
         y, inner = step_through(self.net, shifted, inner)
-        return y, (now, inner)
+        return y, (now.clone(), inner)  # a copy: the frame is the caller's
 
     def extra_repr(self) -> str:
         """Names the layer's numbers."""

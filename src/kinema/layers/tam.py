@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kinema.layers.contract import TemporalLayer, step_through
+from kinema.layers.contract import TemporalLayer, channels_into, step_through
 from kinema.layers.folded_conv3d import shift_time, tap_offsets
 from kinema.layers.folding import fold_time, unfold_time
 
@@ -45,7 +45,9 @@ class TemporalAdaptive(TemporalLayer):
 
     def __init__(self, net: nn.Module, *, num_frames: int, causal: bool = False) -> None:
         super().__init__(num_frames=num_frames, causal=causal)
-        channels, weight = _channels_into(net), next(net.parameters())
+        channels, weight = channels_into(net), next(net.parameters(), torch.empty(0))
+        if channels is None:
+            raise ValueError(f"net must be a conv with in_channels, got {type(net).__name__}; take the site spatial")
         hidden = max(channels // 4, 1)
         self.net = net
         self.G = nn.Sequential(
@@ -123,13 +125,3 @@ class TemporalAdaptive(TemporalLayer):
         rows = rows.unfold(2, self.num_frames, 1)  # [N, C, 1, T], in a causal layer [N, C, T, T]
         kernels = self.G(rows.flatten(0, 2))  # [N*C or N*C*T, K]
         return kernels.unflatten(0, rows.shape[:3]).movedim(1, 3)
-
-
-def _channels_into(net: nn.Module) -> int:
-    """Returns how many channels a conv, or a layer around or in place of one, takes."""
-    inner: Any = net
-    while not hasattr(inner, "in_channels"):
-        if not isinstance(getattr(inner, "net", None), nn.Module):
-            raise ValueError(f"net must be a conv with in_channels, got {type(inner).__name__}; take the site spatial")
-        inner = inner.net
-    return int(inner.in_channels)

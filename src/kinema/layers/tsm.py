@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from kinema.layers.contract import TemporalLayer, step_through
+from kinema.layers.contract import TemporalLayer, channels_into, step_through
 from kinema.layers.folding import fold_time, unfold_time
 
 
@@ -35,11 +35,11 @@ class TemporalShift(TemporalLayer):
             raise ValueError(
                 f"num_divisions must be at least 2, got {num_divisions}; 8 moves an eighth of the channels each way"
             )
-        first = next((module for module in net.modules() if isinstance(module, nn.Conv2d)), None)
-        if first is not None and first.in_channels < num_divisions:
+        channels = channels_into(net)
+        if channels is not None and channels < num_divisions:
             raise ValueError(
-                f"num_divisions must be at most the channels that are shifted, {first.in_channels}, got "
-                f"{num_divisions}: none would move; 8 moves an eighth each way"
+                f"num_divisions must be at most the channels that come in, {channels}, got {num_divisions}, by which "
+                "none would move; 8 moves an eighth each way"
             )
         self.net = net
         self.num_divisions = num_divisions
@@ -63,7 +63,7 @@ class TemporalShift(TemporalLayer):
         now, rest = x[:, :fold], x[:, fold:]
         before, inner = (torch.zeros_like(now), None) if state is None else state
         y, inner = step_through(self.net, torch.cat([before, rest], dim=1), inner)
-        return y, (now, inner)
+        return y, (now.clone(), inner)  # a copy: the frame is the caller's
 
     def extra_repr(self) -> str:
         """Names the layer's numbers."""

@@ -45,6 +45,17 @@ def _inception(entry: str, spatial: str, *, family: str = "Inception", exit: str
     return (BlockParts(family=family, entry=_named(*entry.split()), spatial=_pairs(*spatial.split()), exit=exit),)
 
 
+def _universal(*spatial: str) -> BlockParts:
+    """MobileNetV4's block: which depthwise convs it has, its search has chosen."""
+    return BlockParts(
+        family="MobileNet",
+        entry=_named("dw_start" if "dw_start" in spatial else "pw_exp"),
+        spatial=_pairs(*spatial),
+        exit="pw_proj.bn",
+        residual="has_skip",
+    )
+
+
 _BASIC = (BlockParts(family="ResNet", entry=("conv1",), spatial=(("conv1", "bn1"), ("conv2", "bn2")), exit="bn2"),)
 _BOTTLENECK = (BlockParts(family="ResNet", entry=("conv1",), spatial=(("conv2", "bn2"),), exit="bn3"),)
 _DENSE = (BlockParts(family="DenseNet", entry=("conv1",), spatial=(("conv2", None),), exit="conv2", block=False),)
@@ -98,6 +109,12 @@ BLOCKS: dict[str, tuple[BlockParts, ...]] = {
         BlockParts(
             family="EfficientNet", entry=("conv_exp",), spatial=(("conv_exp", "bn1"),), exit="bn2", residual="has_skip"
         ),
+    ),
+    "timm.models._efficientnet_blocks.UniversalInvertedResidual": (
+        _universal("dw_start", "dw_mid"),
+        _universal("dw_start"),
+        _universal("dw_mid"),
+        _universal(),
     ),
     "torchvision.models.mobilenetv2.InvertedResidual": (
         BlockParts(

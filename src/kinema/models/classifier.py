@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from kinema.layers.folding import fold_time, unfold_time
 from kinema.models.backbones import backbone_spec, create_backbone, num_features
 from kinema.models.temporal_pool import frames_out
-from kinema.models.temporalize import temporalize
+from kinema.models.temporalize import set_num_frames, temporalize
 from kinema.spec import ClipSpec
 
 HEAD_STD = 0.001
@@ -117,7 +117,15 @@ class VideoClassifier(nn.Module):
         return unfold_time(self.head(self.dropout(features)), frames)  # [N, T, K]
 
     def set_num_frames(self, num_frames: int) -> None:
-        """Keeps spec and config in step; `kinema.models.temporalize.set_num_frames` calls this and tells the layers."""
+        """Changes T of the layers, the spec and the config.
+
+        Args:
+            num_frames: Frames T of a clip.
+
+        Raises:
+            ValueError: If a layer cannot change its T; nothing is then changed.
+        """
+        set_num_frames(self.backbone, num_frames)
         self.spec = dataclasses.replace(self.spec, num_frames=num_frames)
         self.config = dataclasses.replace(self.config, num_frames=num_frames)
 
@@ -132,7 +140,7 @@ class VideoClassifier(nn.Module):
         elif clip.ndim == 5 and clip.shape[1] == channels and clip.shape[2] == num_frames:
             advice += "; this looks like [N, C, T, H, W]: transpose it with clip.transpose(1, 2)"
         elif clip.ndim == 5 and clip.shape[2] == channels:
-            advice += "; sample that many frames, or call set_num_frames"
+            advice += "; sample that many frames, or call model.set_num_frames"
         raise ValueError(f"clip must have shape [N, T, C, H, W], got {shape}; {advice}")
 
 

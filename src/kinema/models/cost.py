@@ -29,7 +29,7 @@ class LayerCost:
     kind: str
     """Its class."""
     parameters: int
-    """Trainable numbers."""
+    """Numbers that training can change, frozen ones included."""
     macs: int
     """Multiply-adds."""
     activation_bytes: int
@@ -41,13 +41,14 @@ class Cost:
     """The cost of one view, a clip of T frames."""
 
     parameters: int
-    """Trainable numbers."""
+    """Numbers that training can change, frozen ones included."""
     macs: int
     """Multiply-adds of convolutions and matrix products, which papers on video print as FLOPs; the head runs on every
     frame."""
     activation_bytes: int
     """Bytes that autograd keeps of the clip to go back through the network: saved tensors, each storage once, without
-    parameters and buffers. Layers run in the way that is set, batch norms with their running statistics."""
+    parameters and buffers. Layers run as in training, channels last and in the way that is set, but batch norms with
+    their running statistics."""
     num_frames: int
     """Frames T of the clip."""
     size: int
@@ -82,8 +83,17 @@ def cost(model: VideoClassifier, *, size: int | None = None) -> Cost:
 
     Returns:
         The cost of one clip.
+
+    Raises:
+        ValueError: If the model is no VideoClassifier, or cannot take frames of that size.
     """
-    size = size or model.spec.crop
+    if not isinstance(model, VideoClassifier):
+        raise ValueError(
+            f"model must be a VideoClassifier, got {type(model).__name__}; build it with create_model, which knows T"
+        )
+    size = model.spec.crop if size is None else size
+    if size < 1:
+        raise ValueError(f"size must be at least 1, got {size}; 224 is usual")
     owners = _owners(model)
     parameters, macs, kept = _own_parameters(model, owners), _own_macs(model, owners, size), _kept(model, owners, size)
     layers = [
@@ -155,7 +165,7 @@ def _kept(model: VideoClassifier, owners: dict[str, str], size: int) -> defaultd
         return tensor
 
     with _ready_to_train(model), torch.enable_grad(), ModuleTracker() as tracker:
-        shapes = _shapes(model)
+        shapes = {name: _laid_out_for_training(one) for name, one in _shapes(model).items()}
         seen.update({tensor.untyped_storage()._cdata: tensor for tensor in shapes.values()})
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             _run_shapes(model, size, shapes)
@@ -166,13 +176,27 @@ def _run_shapes(model: VideoClassifier, size: int, shapes: dict[str, Tensor] | N
     """Runs one clip through the model on the meta device."""
     config = model.config
     clip = torch.empty(1, config.num_frames, config.in_channels, size, size, device="meta")
-    functional_call(model, shapes or _shapes(model), (clip.to(next(model.parameters()).dtype),))
+    try:
+        functional_call(model, shapes or _shapes(model), (clip.to(next(model.parameters()).dtype),))
+    except (RuntimeError, AssertionError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"size must be one that the network can take, got {size} ({reason}); take a larger one"
+        ) from error
 
 
 def _shapes(model: nn.Module) -> dict[str, Tensor]:
     """Makes a tensor without numbers of each parameter and buffer."""
     tensors = [*model.named_parameters(), *model.named_buffers()]
     return {name: torch.empty_like(one, device="meta", requires_grad=one.requires_grad) for name, one in tensors}
+
+
+def _laid_out_for_training(tensor: Tensor) -> Tensor:
+    """Lays a parameter of four dimensions out channels last."""
+    if tensor.ndim != 4:
+        return tensor
+    laid_out = torch.empty_like(tensor, memory_format=torch.channels_last)
+    return laid_out.requires_grad_(tensor.requires_grad)
 
 
 @contextmanager

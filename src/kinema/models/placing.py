@@ -62,4 +62,4 @@ def split_norm(norm: nn.Module) -> tuple[nn.Module, nn.Module]:
         raise ValueError(
             f"norm must be a batch norm, got {type(norm).__name__}; take a backbone with batch norms, or another layer"
         )
-    return plain_batch_norm(norm), nn.Sequential(OrderedDict(drop=norm.drop, act=norm.act))
+    return plain_batch_norm(norm, channels=norm.num_features), nn.Sequential(OrderedDict(drop=norm.drop, act=norm.act))

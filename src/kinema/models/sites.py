@@ -89,7 +89,8 @@ def named_sites(backbone: nn.Module, sites: Sequence[str | Sequence[str]], *, co
     Args:
         backbone: A network.
         sites: A dotted path for each site; where a layer is built from a conv and its norm, the paths of both.
-        count: How many modules stand at a site: 1, or 2 for a conv and its norm.
+        count: How many modules stand at a site: 1, or 2 for a conv and its norm. Of pairs, a layer at one takes the
+            first.
 
     Returns:
         The sites, all of one stage.
@@ -101,6 +102,8 @@ def named_sites(backbone: nn.Module, sites: Sequence[str | Sequence[str]], *, co
     found: list[Site] = []
     for index, given in enumerate(sites):
         paths = (given,) if isinstance(given, str) else tuple(given)
+        if count == 1 and len(paths) == 2:  # a pair for another layer: this one takes the conv
+            paths = paths[:1]
         if len(paths) != count:
             wanted = "one path each" if count == 1 else "the paths of a conv and of its batch norm, as a pair"
             raise ValueError(f"sites must hold {wanted}, got {given!r}; look the paths up with named_modules()")
@@ -231,4 +234,4 @@ def _candidates_in_words(backbone: nn.Module) -> str:
         return "its modules: it has no k x k Conv2d"
     shown = "; ".join(f"{path} ({shape_in_words(conv)})" for path, conv in candidates[:NAMED_CANDIDATES])
     rest = len(candidates) - NAMED_CANDIDATES
-    return f"its k x k convs: {shown}" + (f"; and {rest} more, which find_candidates lists" if rest > 0 else "")
+    return f"its k x k convs: {shown}" + (f"; and {rest} more" if rest > 0 else "")

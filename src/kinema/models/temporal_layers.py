@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from kinema.layers.contract import TemporalLayer
 from kinema.layers.conv2plus1d import ParallelConv2Plus1D, SequentialConv2Plus1D
@@ -55,6 +56,20 @@ class TemporalKind:
         keywords = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
         return [name for name in keywords if name not in ("num_frames", "causal")]
 
+    def check_types(self, options: Mapping[str, Any]) -> None:
+        """Refuses options of another type than the layer's signature says.
+
+        Raises:
+            ValueError: If there is one.
+        """
+        hints = get_type_hints(self.layer.__init__)
+        for name in options.keys() & set(self.option_names):
+            value, hint = options[name], hints[name]
+            words = self.in_turn.get(name, {})
+            if not _is_of(value, hint) and value not in words:
+                wanted = " or ".join([getattr(hint, "__name__", str(hint)), *words])
+                raise ValueError(f"{name} must be of type {wanted}, got {value!r}; docs/layers.md says what it may be")
+
     def deal(self, options: Mapping[str, Any], number: int) -> dict[str, Any]:
         """Returns those of the options that it knows, for the network's layer of this number.
 
@@ -68,10 +83,21 @@ class TemporalKind:
         return dealt
 
 
+def _is_of(value: object, hint: Any) -> bool:  # noqa: ANN401 (a type, of whatever form)
+    """Tells whether an option's value is of a type; which words a Literal allows, the layer says."""
+    if get_origin(hint) is Literal:
+        return isinstance(value, str)
+    if get_origin(hint) in (Union, UnionType):
+        return any(_is_of(value, one) for one in get_args(hint))
+    if hint in (int, float):
+        return isinstance(value, hint | int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
 TEMPORAL_LAYERS: dict[str, TemporalKind | None] = {
     "none": None,
     "tsm": TemporalKind(TemporalShift, site="entry", wraps=True, thin_from=23),
-    "sth": TemporalKind(STHConv, site="spatial", in_turn={"dilation": {"alternating": (1, 2, 3)}}),
+    "sth": TemporalKind(STHConv, site="spatial", in_turn={"dilation": {"fixed": (1,), "alternating": (1, 2, 3)}}),
     "stm": TemporalKind(STMConv, site="spatial"),
     "stsm": TemporalKind(SpatioTemporalShift, site="entry", wraps=True),
     "stam": TemporalKind(STAMConv, site="spatial_bn", starts_as_2d=True),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from kinema.models.placing import replacements_at
 from kinema.models.sites import Site, find_sites, named_sites
 from kinema.models.temporal_layers import TemporalKind, lookup
 from kinema.models.temporal_pool import TemporalPool, add_temporal_pool, pooled_length, remove_temporal_pool
+from kinema.wording import nearest
 
 Backbone = TypeVar("Backbone", bound=nn.Module)
 
@@ -57,14 +58,13 @@ def temporalize(
     """
     names = (temporal,) if isinstance(temporal, str) else tuple(temporal)
     kinds = [kind for kind in map(lookup, names) if kind is not None]
-    _check_options(names, kinds, options)
+    placed = any(value is not None for value in (site, sites, every))
+    _check_options(names, kinds, options, placed=placed)
     _check_untouched(backbone, names)
     chosen = [(kind, _chosen_sites(backbone, kind, site=site, sites=sites, every=every)) for kind in kinds]
-    pooled: set[str] = set()
-    if temporal_pool:
-        pool = add_temporal_pool(backbone, num_frames=num_frames, causal=causal)
-        pooled = _behind(backbone, pool)
-    replaced: list[tuple[str, nn.Module]] = []
+    pool = add_temporal_pool(backbone, num_frames=num_frames, causal=causal) if temporal_pool else None
+    pooled = set() if pool is None else _behind(backbone, pool)
+    before: list[tuple[str, nn.Module]] = []
     try:
         for kind, places in chosen:
             built: dict[str, nn.Module] = {}
@@ -72,40 +72,42 @@ def temporalize(
                 frames = pooled_length(num_frames) if place.paths[0] in pooled else num_frames
                 build = partial(kind.layer, num_frames=frames, causal=causal, **kind.deal(options, number))
                 built |= replacements_at(backbone, place, build, wraps=kind.wraps)
-            for path, module in built.items():
-                replaced.append((path, backbone.get_submodule(path)))
-                backbone.set_submodule(path, module)
-    except ValueError:  # what the first layer has taken, the second may refuse: the backbone is left as it was
-        for path, module in reversed(replaced):
-            backbone.set_submodule(path, module)
-        if temporal_pool:
-            remove_temporal_pool(backbone)
+            before += _replace(backbone, built)
+    except BaseException:  # what the first layer has taken, the second may refuse
+        _replace(backbone, dict(reversed(before)))
+        remove_temporal_pool(backbone)
         raise
     return backbone
 
 
-def set_num_frames(model: nn.Module, num_frames: int) -> None:
-    """Tells every part of a model, a temporalized backbone or a video network, that clips have T frames from now on.
+def _replace(backbone: nn.Module, modules: dict[str, nn.Module]) -> list[tuple[str, nn.Module]]:
+    """Puts modules at their paths; returns what stood there."""
+    before = [(path, backbone.get_submodule(path)) for path in modules]
+    for path, module in modules.items():
+        backbone.set_submodule(path, module)
+    return before
+
+
+def set_num_frames(backbone: nn.Module, num_frames: int) -> None:
+    """Tells every temporal layer of a backbone that clips have T frames from now on; a `VideoClassifier` has a method.
 
     Args:
-        model: The model, changed in place.
+        backbone: The temporalized backbone, changed in place.
         num_frames: Frames T of a clip.
 
     Raises:
         ValueError: If a layer cannot change its T; nothing is then changed.
     """
-    setters: list[tuple[Callable[[int], None], int]] = []
-    for module in model.modules():
-        setter = getattr(module, "set_num_frames", None)
-        if not callable(setter):
-            continue
+    changes: list[tuple[TemporalLayer | TemporalPool, int]] = []
+    for module in backbone.modules():
         if isinstance(module, TemporalLayer):
             module.check_num_frames(num_frames)
-        setters.append((setter, num_frames))
-        if isinstance(module, TemporalPool):  # modules stand in the order of the network
+            changes.append((module, num_frames))
+        elif isinstance(module, TemporalPool):  # modules stand in the order of the network
+            changes.append((module, num_frames))
             num_frames = pooled_length(num_frames)
-    for setter, frames in setters:
-        setter(frames)
+    for module, frames in changes:
+        module.set_num_frames(frames)
 
 
 def _chosen_sites(
@@ -117,6 +119,8 @@ def _chosen_sites(
     every: int | None,
 ) -> list[Site]:
     if sites is not None:
+        if isinstance(sites, str) or not sites:
+            raise ValueError(f"sites must be a list of dotted paths, got {sites!r}; for one, write ['PATH']")
         if site is not None or every is not None:
             raise ValueError(f"sites must stand alone, got site={site!r} and every={every} beside it; drop one or both")
         return named_sites(backbone, sites, count=2 if kind.takes_norm else 1)
@@ -124,8 +128,8 @@ def _chosen_sites(
         name = getattr(kind.layer, "__name__", "the layer")
         rule, advice = ("be spatial_bn", "drop it") if kind.takes_norm else ("be a single module", "take 'spatial'")
         raise ValueError(f"site must {rule} for {name}, got {site!r}; {advice}")
-    if every is not None and every < 1:
-        raise ValueError(f"every must be at least 1, got {every}; 1 takes every block")
+    if every is not None and not (isinstance(every, int) and every >= 1):
+        raise ValueError(f"every must be a whole number of at least 1, got {every!r}; 1 takes every block")
     found = find_sites(backbone, site or kind.site)
     if kind.last_of_block:
         found = list({(place.stage, place.index): place for place in found}.values())
@@ -151,14 +155,20 @@ def _behind(backbone: nn.Module, pool: TemporalPool) -> set[str]:
     return {path for path, _ in modules[place + 1 :]}
 
 
-def _check_options(names: tuple[str, ...], kinds: list[TemporalKind], options: dict[str, Any]) -> None:
-    known = sorted({name for kind in kinds for name in kind.option_names})
+def _check_options(names: tuple[str, ...], kinds: list[TemporalKind], options: dict[str, Any], *, placed: bool) -> None:
+    if not names:
+        raise ValueError("temporal must name a layer, got none; 'none' is TSN, whose frames meet in their logits only")
+    if not kinds and placed:
+        raise ValueError(
+            "site, sites and every must be left out where temporal is 'none', got one of them; drop it, or name a layer"
+        )
+    known = {name for kind in kinds for name in kind.option_names} | {"site", "sites", "every", "temporal_pool"}
     for option in options:
         if option not in known:
-            raise ValueError(
-                f"an option of {' and '.join(names)} must be one of {', '.join(known) or 'none at all'}, "
-                f"got {option!r}; rename or drop it"
-            )
+            whose = " and ".join(names)
+            raise ValueError(f"options must be those of {whose}, got {option!r}; {nearest(option, known)}")
+    for kind in kinds:
+        kind.check_types(options)
 
 
 def _check_untouched(backbone: nn.Module, names: tuple[str, ...]) -> None:

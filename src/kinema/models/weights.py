@@ -94,7 +94,7 @@ def initialize_from(model: VideoClassifier, path: str | Path) -> list[str]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is none of ours, or a tensor of the backbone has another shape.
+        ValueError: If it is none of ours, no tensor of the backbone fits by its name, or one has another shape.
     """
     metadata, tensors = _read_metadata_of_model(path), _read_tensors(path)
     names = ClipSpec.from_json(metadata["spec"]).class_names
@@ -107,6 +107,12 @@ def initialize_from(model: VideoClassifier, path: str | Path) -> list[str]:
                 f"{path}: {key} must have shape {list(own[key].shape)}, got {list(tensors[key].shape)}; "
                 "the file is of another backbone or other options"
             )
+    if all(key.startswith(HEAD) for key in taken):
+        other = ModelConfig.from_json(metadata["config"]).backbone
+        raise ValueError(
+            f"{path}: the weights must be of a backbone like {model.config.backbone}, got those of {other}, of which "
+            "no tensor fits; take the same backbone"
+        )
     model.load_state_dict({key: tensors[key] for key in taken}, strict=False)
     anew = [key for key in own if key not in taken]
     unused = [key for key in tensors if key not in taken]

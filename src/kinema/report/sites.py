@@ -11,6 +11,7 @@ from torch import nn
 from kinema.models.backbones import create_backbone
 from kinema.models.sites import SITE_NAMES, Block, find_blocks, find_candidates, shape_in_words
 from kinema.report.text_table import aligned
+from kinema.wording import listed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,7 @@ class NetworkSites:
     backbone: str
     blocks: tuple[Block, ...]
     candidates: dict[str, str]
-    """Path -> shape of each k x k conv, where no block is known."""
+    """Path -> shape of each k x k conv that stands in no known block."""
     shapes: dict[str, str] = field(default_factory=dict)
     """Path -> shape of each conv that stands at a site."""
 
@@ -55,7 +56,13 @@ class NetworkSites:
             + ", ".join(f"{count} {name}" for name, count in counts.items()),
             *aligned(rows, left=4),
             "`spatial_bn` is a spatial site too; `block` is the block itself.",
+            *self._elsewhere(),
         ]
+
+    def _elsewhere(self) -> list[str]:
+        """Says which k x k convs stand in no known block."""
+        paths = list(self.candidates)
+        return [f"Elsewhere, as in stems: {len(paths)} k x k convs: {listed(paths, 6)}"] if paths else []
 
     def _unknown(self) -> list[str]:
         return [
@@ -71,7 +78,7 @@ def describe_sites(backbone: str) -> NetworkSites:
         backbone: timm's name of the network.
 
     Returns:
-        Its blocks and sites; the k x k convs to choose from where no block is known.
+        Its blocks and sites, and the k x k convs that stand in no known block.
 
     Raises:
         ValueError: If timm has no such network.
@@ -79,7 +86,13 @@ def describe_sites(backbone: str) -> NetworkSites:
     with torch.device("meta"):
         network = create_backbone(backbone)
     blocks = tuple(find_blocks(network))
-    candidates = {} if blocks else {path: shape_in_words(conv) for path, conv in find_candidates(network)}
+    inside = tuple(f"{one.path}." for one in blocks)
+    at_spatial = {path for one in blocks for (path,) in one.sites["spatial"]}
+    candidates = {
+        path: shape_in_words(conv)
+        for path, conv in find_candidates(network)
+        if path not in at_spatial and not path.startswith(inside)
+    }
     at_sites = [path for one in blocks for name in ("entry", "spatial") for (path,) in one.sites[name]]
     return NetworkSites(
         backbone=backbone,
@@ -91,5 +104,4 @@ def describe_sites(backbone: str) -> NetworkSites:
 
 def _shape(network: nn.Module, path: str) -> str:
     conv = network.get_submodule(path)
-    assert isinstance(conv, nn.Conv2d)
-    return shape_in_words(conv)
+    return shape_in_words(conv) if isinstance(conv, nn.Conv2d) else type(conv).__name__
