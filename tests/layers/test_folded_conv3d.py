@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kinema.layers.folded_conv3d import FoldedConv3d, shift_time, tap_offsets
+from kinema.layers.folded_conv3d import FoldedConv3d, tap_offsets
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
@@ -44,19 +44,3 @@ def test_steps_are_the_causal_conv(num_taps: int):
 )
 def test_offsets_of_taps(num_taps: int, causal: bool, offsets: list[int]):
     assert list(tap_offsets(num_taps, causal=causal)) == offsets
-
-
-@pytest.mark.parametrize(
-    ("offset", "frames"),
-    [
-        (0, [1, 2, 3]),
-        (1, [2, 3, 0]),
-        (-1, [0, 1, 2]),
-        (2, [3, 0, 0]),
-        (-2, [0, 0, 1]),
-        (3, [0, 0, 0]),
-        (-4, [0, 0, 0]),
-    ],
-)
-def test_shifts_fill_up_with_zeros(offset: int, frames: list[int]):
-    assert shift_time(torch.tensor([[[1], [2], [3]]]), offset).flatten().tolist() == frames

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kinema.layers.shift import Move, shift_clip
 from kinema.layers.stm import STMConv
-from kinema.layers.stsm import Move, SpatioTemporalShift, make_moves, shift_clip
+from kinema.layers.stsm import SpatioTemporalShift, make_moves
 from kinema.layers.tsm import TemporalShift
 
 DESIGNS = [

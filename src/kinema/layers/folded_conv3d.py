@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinema.layers.folding import fold_time, unfold_time
+from kinema.layers.shift import shift_time
 
 
 class FoldedConv3d(nn.Module):
@@ -104,20 +105,3 @@ def tap_offsets(num_taps: int, *, causal: bool) -> range:
     """Returns which frame each tap sees, counted from the output's own frame."""
     first = 1 - num_taps if causal else -(num_taps // 2)
     return range(first, first + num_taps)
-
-
-def shift_time(clips: Tensor, offset: int) -> Tensor:
-    """Gives every frame the value of the frame that is offset frames later.
-
-    Args:
-        clips: Clips [N, T, ...].
-        offset: Frames; negative ones look back.
-
-    Returns:
-        Clips [N, T, ...]; what has no such frame is zero.
-    """
-    if offset == 0:
-        return clips
-    if abs(offset) >= clips.shape[1]:
-        return torch.zeros_like(clips)
-    return F.pad(clips, (0, 0) * (clips.ndim - 2) + (-offset, offset))

@@ -7,30 +7,14 @@ Shapes: N clips, T frames, C channels, H x W pixels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinema.layers.contract import TemporalLayer, channels_into, step_through
 from kinema.layers.folding import fold_time, unfold_time
+from kinema.layers.shift import Move, shift_clip
 
 AXES = "THW"
-
-
-@dataclass(frozen=True)
-class Move:
-    """What happens to some neighbouring channels: at t, y, x they take what is at t + time, y + height, x + width."""
-
-    channels: int
-    """How many."""
-    time: int = 0
-    """Frames: 1 looks ahead, -1 back."""
-    height: int = 0
-    """Rows."""
-    width: int = 0
-    """Columns."""
 
 
 class SpatioTemporalShift(TemporalLayer):
@@ -162,28 +146,6 @@ def make_moves(
                 )
             )
     return moves
-
-
-def shift_clip(x: Tensor, moves: list[Move]) -> Tensor:
-    """Moves channels of a clip; the same as a depthwise 3 x 3 x 3 conv whose kernels are a one among zeros.
-
-    This is the whole of STSM for any network. One with 3D convs, whose features are [N, C, T, H, W], takes
-    `shift_clip(x.transpose(1, 2), make_moves(C)).transpose(1, 2)`; tokens of a transformer are first laid out as clips.
-
-    Args:
-        x: Clips [N, T, C, H, W].
-        moves: What moves, from the first channel on.
-
-    Returns:
-        Clips [N, T, C, H, W]; what has no neighbour is zero.
-    """
-    parts, start = [], 0
-    for move in moves:
-        part = x[:, :, start : start + move.channels]
-        start += move.channels
-        ways = (move.width, move.height, 0, move.time)
-        parts.append(F.pad(part, [pad for way in ways for pad in (-way, way)]))
-    return torch.cat([*parts, x[:, :, start:]], dim=2)
 
 
 def _check(axes: str, *, num_divisions: int, spatial_divisions: int, joint: bool) -> None:

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from kinema.layers.contract import TemporalLayer
 from kinema.layers.conv_window import kept_conv
-from kinema.layers.folded_conv3d import shift_time, tap_offsets
+from kinema.layers.folded_conv3d import tap_offsets
 from kinema.layers.folding import fold_time, unfold_time
 from kinema.layers.past_means import check_horizon, next_mean, past_means
 from kinema.layers.plain_norm import plain_batch_norm, zero_norm_like
+from kinema.layers.shift import shift_time
 
 TEMPORAL_SIZE = 3
 """Frames that the route's convs and the average pool span."""

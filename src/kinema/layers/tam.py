@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinema.layers.contract import TemporalLayer, channels_into, step_through
-from kinema.layers.folded_conv3d import shift_time, tap_offsets
+from kinema.layers.folded_conv3d import tap_offsets
 from kinema.layers.folding import fold_time, unfold_time
+from kinema.layers.shift import shift_time
 
 TEMPORAL_SIZE = 3
 """K, the frames that a kernel spans."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from kinema.layers.contract import TemporalLayer, channels_into, step_through
 from kinema.layers.folding import fold_time, unfold_time
+from kinema.layers.shift import Move, shift_clip
 
 
 class TemporalShift(TemporalLayer):
@@ -53,10 +54,9 @@ class TemporalShift(TemporalLayer):
         Returns:
             What `net` gives [N*T, C', H', W'].
         """
-        clips = unfold_time(x, self.num_frames)  # [N, T, C, H, W]
-        fold = clips.shape[2] // self.num_divisions
-        shift = shift_back(clips, fold=fold) if self.causal else shift_both(clips, fold=fold)
-        return self.net(fold_time(shift))
+        fold = x.shape[1] // self.num_divisions
+        moves = [Move(fold, time=-1)] if self.causal else [Move(fold, time=1), Move(fold, time=-1)]
+        return self.net(fold_time(shift_clip(unfold_time(x, self.num_frames), moves)))
 
     def _step(self, x: Tensor, state: tuple[Tensor, object] | None) -> tuple[Tensor, tuple[Tensor, object]]:
         fold = x.shape[1] // self.num_divisions
@@ -68,33 +68,3 @@ class TemporalShift(TemporalLayer):
     def extra_repr(self) -> str:
         """Names the layer's numbers."""
         return f"num_frames={self.num_frames}, num_divisions={self.num_divisions}, causal={self.causal}"
-
-
-def shift_both(x: Tensor, *, fold: int) -> Tensor:
-    """Moves the first fold of channels one frame to the front (it looks ahead), the second one to the back.
-
-    Args:
-        x: Clips [N, T, C, H, W].
-        fold: Channels that move each way.
-
-    Returns:
-        Clips [N, T, C, H, W]; what has no neighbour is zero.
-    """
-    zeros = torch.zeros_like(x[:, :1])
-    ahead = torch.cat([x[:, 1:, :fold], zeros[:, :, :fold]], dim=1)
-    behind = torch.cat([zeros[:, :, fold : 2 * fold], x[:, :-1, fold : 2 * fold]], dim=1)
-    return torch.cat([ahead, behind, x[:, :, 2 * fold :]], dim=2)
-
-
-def shift_back(x: Tensor, *, fold: int) -> Tensor:
-    """Gives the first fold of channels the value of the frame before, and leaves the others alone.
-
-    Args:
-        x: Clips [N, T, C, H, W].
-        fold: Channels that move.
-
-    Returns:
-        Clips [N, T, C, H, W]; the first frame's fold is zero.
-    """
-    behind = torch.cat([torch.zeros_like(x[:, :1, :fold]), x[:, :-1, :fold]], dim=1)
-    return torch.cat([behind, x[:, :, fold:]], dim=2)
