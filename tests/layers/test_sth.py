@@ -332,7 +332,7 @@ def test_frozen_weights_get_no_gradient_in_the_fused_way(options: dict[str, obje
 
 @pytest.mark.parametrize("fusion", ["attention", "sum"])
 def test_the_fused_way_runs_in_autocast(fusion: str):
-    layer = make_layer(nn.Conv2d(16, 12, kernel_size=3, padding=1), num_frames=4, fusion=fusion).float()
+    layer = make_layer(nn.Conv2d(16, 12, kernel_size=3, padding=1), num_frames=4, fusion=fusion, reduction=1).float()
     x = torch.randn(8, 16, 6, 6).contiguous(memory_format=torch.channels_last).requires_grad_()
 
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -143,9 +143,10 @@ def test_parameters_of_a_block_itself_are_counted():
     assert layers["backbone.stages.0.blocks.0"].parameters == 24  # the scale of the residual branch
 
 
-@pytest.mark.parametrize("temporal", ["none", "tsm", "sth"])
+@pytest.mark.parametrize("temporal", ["none", "tsm", "sth", "stm", "conv2plus1d_parallel"])
 def test_activations_are_what_a_training_step_keeps(temporal: str):
     model = create_model("test_resnet", temporal=temporal, num_classes=2, num_frames=4)
+    model.to(memory_format=torch.channels_last)
     for module in model.modules():
         module.training = not isinstance(module, nn.BatchNorm2d)
     own = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}

@@ -155,7 +155,7 @@ class Own(nn.Module):
     [
         ("sth", ["features.0", "features.3"], STHConv),
         ("tsm", ["features.0", "features.3"], TemporalShift),
-        ("tsm", ["stem", "features"], TemporalShift),
+        ("tsm", ["features"], TemporalShift),
         ("both", [["features.0", "features.1"]], Both),
     ],
 )

@@ -12,6 +12,7 @@ Shapes: N clips, T frames, Ci input and Co output channels, H x W pixels (H' x W
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,11 +83,12 @@ def run_fused(x: Tensor, spatial: Tensor, temporal: Tensor, plan: FusedHybrid, a
     """
     unfold_time(x, plan.num_frames)
     device = x.device.type
-    if torch.is_autocast_enabled(device):
+    knows_autocast = torch.amp.is_autocast_available(device)  # meta does not
+    if knows_autocast and torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
         x, spatial, temporal = x.to(dtype), spatial.to(dtype), temporal.to(dtype)
     x = x.contiguous(memory_format=torch.channels_last)
-    with torch.autocast(device, enabled=False):
+    with torch.autocast(device, enabled=False) if knows_autocast else nullcontext():
         kernels, log_alpha = temporal.mT.unsqueeze(1).contiguous(), None
         num_kernels = len(plan.spatial_places) + len(plan.temporal_places)
         weight = spatial.new_zeros(num_kernels, *spatial.shape[1:]).index_copy(0, plan.spatial_places, spatial)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.flop_counter import FlopCounterMode
@@ -138,7 +139,7 @@ def _own_parameters(model: nn.Module, owners: dict[str, str]) -> defaultdict[str
 def _own_macs(model: VideoClassifier, owners: dict[str, str], size: int) -> defaultdict[str, int]:
     """Counts each module's multiply-adds and takes its children's off."""
     with _ready_to_count(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        _run_shapes(model, size)
+        _run_shapes(model, size, _shapes(model, device="meta"))
     root = type(model).__name__
     macs: defaultdict[str, int] = defaultdict(int)
     for path, owner in owners.items():
@@ -164,20 +165,23 @@ def _kept(model: VideoClassifier, owners: dict[str, str], size: int) -> defaultd
             kept[owners[running]] += storage.nbytes()
         return tensor
 
-    with _ready_to_train(model), torch.enable_grad(), ModuleTracker() as tracker:
-        shapes = {name: _laid_out_for_training(one) for name, one in _shapes(model).items()}
+    # Fake tensors are like those of the meta device, but lie in memory as real ones would.
+    with FakeTensorMode(), _ready_to_train(model), torch.enable_grad(), ModuleTracker() as tracker:
+        shapes = _shapes(model, device="cpu")
         seen.update({tensor.untyped_storage()._cdata: tensor for tensor in shapes.values()})
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             _run_shapes(model, size, shapes)
     return kept
 
 
-def _run_shapes(model: VideoClassifier, size: int, shapes: dict[str, Tensor] | None = None) -> None:
-    """Runs one clip through the model on the meta device."""
+def _run_shapes(model: VideoClassifier, size: int, shapes: dict[str, Tensor]) -> None:
+    """Runs one clip through the model, with tensors without numbers in place of its own."""
     config = model.config
-    clip = torch.empty(1, config.num_frames, config.in_channels, size, size, device="meta")
+    shape = config.num_frames, config.in_channels, size, size
+    like = next(iter(shapes.values()))
+    clip = torch.empty(shape, device=like.device, dtype=like.dtype, memory_format=torch.channels_last)[None]
     try:
-        functional_call(model, shapes or _shapes(model), (clip.to(next(model.parameters()).dtype),))
+        functional_call(model, shapes, (clip,))
     except (RuntimeError, AssertionError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(
@@ -185,18 +189,19 @@ def _run_shapes(model: VideoClassifier, size: int, shapes: dict[str, Tensor] | N
         ) from error
 
 
-def _shapes(model: nn.Module) -> dict[str, Tensor]:
-    """Makes a tensor without numbers of each parameter and buffer."""
+def _shapes(model: nn.Module, *, device: str) -> dict[str, Tensor]:
+    """Makes a tensor of each parameter and buffer, with four dimensions channels last, as in training."""
     tensors = [*model.named_parameters(), *model.named_buffers()]
-    return {name: torch.empty_like(one, device="meta", requires_grad=one.requires_grad) for name, one in tensors}
-
-
-def _laid_out_for_training(tensor: Tensor) -> Tensor:
-    """Lays a parameter of four dimensions out channels last."""
-    if tensor.ndim != 4:
-        return tensor
-    laid_out = torch.empty_like(tensor, memory_format=torch.channels_last)
-    return laid_out.requires_grad_(tensor.requires_grad)
+    return {
+        name: torch.empty(
+            one.shape,
+            dtype=one.dtype,
+            device=device,
+            memory_format=torch.channels_last if one.ndim == 4 else torch.contiguous_format,
+            requires_grad=one.requires_grad,
+        )
+        for name, one in tensors
+    }
 
 
 @contextmanager
