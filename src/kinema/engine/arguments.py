@@ -63,7 +63,7 @@ class CommandParser(jsonargparse.ArgumentParser):
         if not self._get_positional_actions():
             stray = next((values[0] for name, values in words if not name), None)
             check(stray is None, "words", f"be options of {self.prog}", stray, f"see {self.prog} --help")
-        options = [word for name, values in words if name for word in (name, *values)]
+        options = ["=".join([name, *values]) for name, values in words if name]
         positionals = [word for name, values in words if not name for word in values]
         try:
             values = self.parse_args([*options, "--", *positionals] if positionals else options).as_dict()
@@ -96,12 +96,12 @@ class CommandParser(jsonargparse.ArgumentParser):
                 if name in self.group_names or not (name in known or inner):
                     shown = [option for option in leaves if not option.endswith("+") and option != "--print_config"]
                     raise ValueError(f"options must be those of {self.prog}, got {name}; {nearest(name, shown)}")
-                if not equals and (inner or known[name].nargs != 0):
+                takes_value = inner or known[name].nargs not in (0, "?")
+                if takes_value and not equals:
                     following = next(words, None)
                     if following is None:
                         raise ValueError(f"{name} must have a value, got none; see {self.prog} --help")
                     value = following
-                takes_value = inner or known[name].nargs != 0
                 if equals and not takes_value:
                     raise ValueError(f"{name} must stand without a value, got {value!r}; leave it out to turn it off")
                 if name == "--config" and not load_yaml(Path(value), cls=self.config_class or dict):
