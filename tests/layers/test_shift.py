@@ -69,3 +69,13 @@ def test_gradients_of_any_order_are_right(layout: str):
 )
 def test_shifts_in_time_fill_up_with_zeros(offset: int, frames: list[int]):
     assert shift_time(torch.tensor([1, 2, 3]).view(1, 3, 1, 1, 1), offset).flatten().tolist() == frames
+
+
+def test_functions_of_functions_work():
+    x = torch.randn(2, 3, 8, 4, 5, dtype=torch.float64)
+    y = shift_clip(x, MOVES)
+
+    assert torch.equal(torch.vmap(lambda one: shift_clip(one, MOVES))(x[None])[0], y)
+    assert torch.equal(torch.func.jvp(lambda x: shift_clip(x, MOVES), (x,), (x,))[1], y)
+    gradient = torch.func.grad(lambda x: (shift_clip(x, MOVES) * y).sum())(x)
+    assert torch.equal((gradient * x).sum().round(decimals=6), (y * y).sum().round(decimals=6))

@@ -200,3 +200,14 @@ def test_weights_of_which_nothing_fits_are_refused(tmp_path: Path):
     save_model(path, create_model("test_resnet", num_classes=3))
     with pytest.raises(ValueError, match="must be of a backbone like test_convnext, got those of test_resnet"):
         initialize_from(create_model("test_convnext", num_classes=3), path)
+
+
+def test_a_loaded_model_does_not_need_its_file_any_more(tmp_path: Path):
+    path = tmp_path / "m.safetensors"
+    model = create_model("test_resnet", num_classes=3)
+    save_model(path, model)
+    loaded = load_model(path)
+
+    path.write_bytes(b"")
+
+    assert all(torch.equal(one, other) for one, other in zip(model.parameters(), loaded.parameters(), strict=True))

@@ -71,9 +71,10 @@ def shift_time(clips: Tensor, offset: int) -> Tensor:
 class _Shift(torch.autograd.Function):
     """Copies each number once, in the layout that it lies in, forward and backward; nothing is kept in between."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, moves: tuple[Move, ...]) -> Tensor:  # noqa: ANN401 (torch's context)
-        ctx.moves = moves
+    def forward(x: Tensor, moves: tuple[Move, ...]) -> Tensor:
         y = torch.empty_like(x)
         start = 0
         for move in moves:
@@ -84,9 +85,18 @@ class _Shift(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
+    def setup_context(ctx: Any, inputs: tuple[Tensor, tuple[Move, ...]], output: Tensor) -> None:  # noqa: ANN401
+        ctx.moves = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401 (torch's context)
         moved: Tensor = _Shift.apply(grad, tuple(-move for move in ctx.moves))
         return moved, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:  # noqa: ANN401
+        moved: Tensor = _Shift.apply(tangent, ctx.moves)
+        return moved
 
 
 def _copy_moved(x: Tensor, y: Tensor, offsets: dict[int, int]) -> None:

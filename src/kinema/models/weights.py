@@ -57,7 +57,8 @@ def load_model(path: str | Path) -> VideoClassifier:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     _check_keys(path, tensors, model.state_dict())
-    model.load_state_dict(tensors, assign=True)  # in the precision of the file
+    own = {key: value.clone() for key, value in tensors.items()}  # what was read may still lie in the file
+    model.load_state_dict(own, assign=True)  # in the precision of the file
     return model.eval()
 
 
