@@ -71,6 +71,7 @@ def test_shifts_in_time_fill_up_with_zeros(offset: int, frames: list[int]):
     assert shift_time(torch.tensor([1, 2, 3]).view(1, 3, 1, 1, 1), offset).flatten().tolist() == frames
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:FutureWarning")  # of torch itself
 def test_functions_of_functions_work():
     x = torch.randn(2, 3, 8, 4, 5, dtype=torch.float64)
     y = shift_clip(x, MOVES)
