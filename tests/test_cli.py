@@ -140,6 +140,9 @@ def test_the_package_runs_as_a_module():
         (["predict", "w", "f", "--top"], "--top must have a value, got none"),
         (["train", "videos"], "words must be options of kinema train, got 'videos'"),
         (["train", "--data", "x"], "got --data; did you mean --data.root?"),
+        (["train", "--trainer.epochs", ""], "trainer.epochs must be int or null, got"),
+        (["profile", "--options.dilation", "[1]"], "dilation must be of type int or fixed or alternating, got [1]"),
+        (["profile", "--options.fusion", "3"], "fusion must be of type attention or sum, got 3"),
         (["train", "--trainer.epochs", "1e1"], "trainer.epochs must be int or null, got 1e1"),
         (["evaluate", "w"], "data.root must name the folder of the videos"),
         (["data", "motion", "--out", "x", "--num_train", "9"], "num_train must be a positive multiple of 8, got 9"),
@@ -193,6 +196,18 @@ def test_positional_words_may_stand_anywhere():
 def test_only_null_means_none(word, value):
     for given in (["--data.annotations", word], [f"--data.annotations={word}"]):
         assert make_parser("train").parse(given)["data"]["annotations"] == value
+
+
+@pytest.mark.parametrize("word", ["null", "~", "Null"])
+def test_yaml_has_several_words_for_nothing_where_there_is_no_text(word):
+    values = make_parser("train").parse(["--trainer.epochs", word, "--data.root", "x"])
+    assert (values["trainer"]["epochs"], values["data"]["root"]) == (None, "x")
+
+
+def test_the_whole_recipe_is_printed_on_request(capsys):
+    with pytest.raises(SystemExit):
+        make_parser("train").parse(["--print_config", "--data.root", "videos"])
+    assert "root: videos" in capsys.readouterr().out
 
 
 def test_a_recipe_of_comments_only_changes_nothing(tmp_path):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _FRAME_NAME: Final = re.compile(
     r"(?P<prefix>.*?)(?P<number>\d+)\)?\.(?P<extension>jpg|jpeg|png|bmp|webp|tif|tiff)", re.IGNORECASE
 )
-_FLOW_PREFIX: Final = re.compile(r"(.*[^a-z])?(opt|optical)?flow([^a-z].*)?", re.IGNORECASE)
+_FLOW_PREFIX: Final = re.compile(r"(.*[^a-z])?(opt|optical)?flow[_-]?[xyuv]?([^a-z].*)?", re.IGNORECASE)
 _FLOW_PARTNERS: Final = {"x": "y", "y": "x", "u": "v", "v": "u"}
 
 _Series = dict[tuple[str, str], list[tuple[int, "Path"]]]  # by prefix and extension, in lower case: (number, file)

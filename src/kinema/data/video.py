@@ -59,4 +59,7 @@ def is_video(path: Path) -> bool:
         return False
     if not path.is_dir():
         return path.suffix.lower() in VIDEO_EXTENSIONS
-    return is_frame_folder(path) and not any(entry.suffix.lower() in VIDEO_EXTENSIONS for entry in path.iterdir())
+    return is_frame_folder(path) and not any(
+        entry.suffix.lower() in VIDEO_EXTENSIONS and not entry.name.startswith(".") and entry.is_file()
+        for entry in path.iterdir()
+    )

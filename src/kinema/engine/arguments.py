@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 import jsonargparse
 
@@ -96,21 +96,23 @@ class CommandParser(jsonargparse.ArgumentParser):
                 if name in self.group_names or not (name in known or inner):
                     shown = [option for option in leaves if not option.endswith("+") and option != "--print_config"]
                     raise ValueError(f"options must be those of {self.prog}, got {name}; {nearest(name, shown)}")
-                takes_value = inner or known[name].nargs not in (0, "?")
+                takes_value = inner or (known[name].nargs != 0 and name != "--print_config")
                 if takes_value and not equals:
                     following = next(words, None)
                     if following is None:
                         raise ValueError(f"{name} must have a value, got none; see {self.prog} --help")
                     value = following
-                if equals and not takes_value:
+                if equals and not takes_value and name != "--print_config":
                     raise ValueError(f"{name} must stand without a value, got {value!r}; leave it out to turn it off")
                 if name == "--config" and not load_yaml(Path(value), cls=self.config_class or dict):
                     continue  # a file of comments only
-                yield name, [value] if takes_value else []
+                yield name, [value] if takes_value or equals else []
 
     def _as_given(self, values: dict[str, Any], given: dict[str, list[str]]) -> dict[str, Any]:
         """Puts back words such as `#1` that were read as YAML's nothing; only `null` means none."""
         for action in self._actions:
+            if str not in get_args(getattr(action, "_typehint", None)):
+                continue
             word = next((given[name][0] for name in action.option_strings if given.get(name)), "null")
             *path, leaf = action.dest.split(".")
             inner: Any = values
@@ -123,7 +125,7 @@ class CommandParser(jsonargparse.ArgumentParser):
     def _sentence(self, message: str) -> str:
         """Puts what jsonargparse says into one line of our words."""
         line = " ".join(message.split())
-        match = re.search(r'key "(?P<key>[^"]+)": .*(Got|Given) value: (?P<value>.*)', line)
+        match = re.search(r'key "(?P<key>[^"]+)": .*(Got|Given) value:\s*(?P<value>.*)', line)
         if match is None:
             return line
         kinds = re.findall(r"Expected an? (?:<class '(\w+)'>|typing\.Literal\[(.+?)\])", line)

@@ -77,7 +77,8 @@ def choose_samples(samples: Sequence[Sample], *, split: str, metadata: Mapping[s
     if split == "auto" and recipe is None:
         split = "test" if "test" in own else "all"
     if split == "all":
-        warning = ", some of which may have been trained on" if recipe is None else ""
+        trained = _recipe_of_these(samples, metadata) is not None
+        warning = ", some of which were trained on" if trained else ", some of which may have been trained on"
         return list(samples), f"all {len(samples)} videos{warning}"
     if split == "test":
         chosen = [sample for sample in samples if sample.split == "test"]

@@ -270,8 +270,8 @@ class EvaluationRecipe:
     """What is scored, and how."""
 
     split: Literal["auto", "train", "val", "test", "all"] = "auto"
-    """Part of the data; `auto` takes the data's own `val` or else `test`; or what training held out of this very data;
-    or all of it."""
+    """Part of the data; `auto` takes the data's own `val`; or what training held out of this very data; or the data's
+    `test`; or all of it."""
     batch_size: int = 8
     """Videos that are loaded at once."""
     accelerator: Accelerator = "auto"

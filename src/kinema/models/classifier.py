@@ -125,8 +125,9 @@ class VideoClassifier(nn.Module):
         Raises:
             ValueError: If a layer cannot change its T; nothing is then changed.
         """
+        spec = dataclasses.replace(self.spec, num_frames=num_frames)
         set_num_frames(self.backbone, num_frames)
-        self.spec = dataclasses.replace(self.spec, num_frames=num_frames)
+        self.spec = spec
         self.config = dataclasses.replace(self.config, num_frames=num_frames)
 
     def _check_clip(self, clip: Tensor) -> None:

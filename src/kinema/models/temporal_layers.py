@@ -66,8 +66,9 @@ class TemporalKind:
         for name in options.keys() & set(self.option_names):
             value, hint = options[name], hints[name]
             words = self.in_turn.get(name, {})
-            if not _is_of(value, hint) and value not in words:
-                wanted = " or ".join([getattr(hint, "__name__", str(hint)), *words])
+            if not _is_of(value, hint) and not (isinstance(value, str) and value in words):
+                literal = get_args(hint) if get_origin(hint) is Literal else ()
+                wanted = " or ".join([*(literal or (getattr(hint, "__name__", str(hint)),)), *words])
                 raise ValueError(f"{name} must be of type {wanted}, got {value!r}; docs/layers.md says what it may be")
 
     def deal(self, options: Mapping[str, Any], number: int) -> dict[str, Any]:
