@@ -317,7 +317,7 @@ def test_evaluate_says_at_once_that_its_scores_cannot_be_written(weights, datase
     assert main(arguments) == 2
     captured = capsys.readouterr()
     assert "top-1" not in captured.out
-    assert "json must lie in a folder that can be written to, got" in captured.err
+    assert "json must be a file in a folder that can be written to, got" in captured.err
 
 
 def test_a_file_whose_name_is_no_text_is_printed_all_the_same(weights, tmp_path):

@@ -48,13 +48,20 @@ def evaluate(weights: str, recipe: EvaluationRecipe, *, json_file: str | None) -
     from kinema.models.weights import write_atomically
 
     folder = Path(json_file or ".").absolute().parent
-    if json_file and not (folder.is_dir() and os.access(folder, os.W_OK)):
-        raise ValueError(f"json must lie in a folder that can be written to, got {folder}; make it first")
+    if json_file and (Path(json_file).is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK)):
+        raise ValueError(
+            f"json must be a file in a folder that can be written to, got {json_file}; make the folder first"
+        )
     evaluation = evaluate_weights(Path(weights), recipe, console=Console())
     for name, reason in evaluation.errors.items():
         print(f"kinema: {name} counts as wrong: {reason}", file=sys.stderr)
     if json_file:
-        write_atomically(Path(json_file), (json.dumps(evaluation.to_dict()) + "\n").encode())
+        text = json.dumps(evaluation.to_dict()) + "\n"
+        target = Path(json_file).resolve()
+        if target.exists() and not target.is_file():  # a pipe or a device
+            target.write_text(text)
+        else:
+            write_atomically(target, text.encode())
     return UNREADABLE if evaluation.errors else OK
 
 
