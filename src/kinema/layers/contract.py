@@ -71,8 +71,8 @@ class TemporalLayer(nn.Module, ABC):
 
 
 def channels_into(net: nn.Module) -> int | None:
-    """Returns how many channels the first conv of a module takes, None if it has no conv."""
-    takes = (getattr(module, "in_channels", None) for module in net.modules())
+    """Returns how many channels the first conv or norm of a module takes, None if it has neither."""
+    takes = (getattr(module, name, None) for module in net.modules() for name in ("in_channels", "num_features"))
     return next((channels for channels in takes if isinstance(channels, int)), None)
 
 

@@ -34,7 +34,11 @@ class TemporalKind:
     thin_from: int | None = None
     """With a stage of this many blocks, every second block of the network is left alone, at the layer's own site."""
     pattern: tuple[tuple[int, ...], ...] | None = None
-    """Which blocks get a layer: a row of ones and zeros for each stage, repeated; later stages take the last row."""
+    """Which blocks get a layer: a row of ones and zeros for each stage, repeated; later stages take the last row. Where
+    that leaves none, as in a network of one stage, every stage takes the first row that has a one."""
+    ends_stage: int | None = None
+    """With a number, only the last block of the stage of this number, from 0, gets a layer; of the last stage, where
+    there are fewer."""
     last_of_block: bool = False
     """Whether of several places in a block only the last one is taken."""
     in_turn: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)

@@ -62,6 +62,7 @@ def temporalize(
     _check_options(names, kinds, options, placed=placed)
     _check_untouched(backbone, names)
     chosen = [(kind, _chosen_sites(backbone, kind, site=site, sites=sites, every=every)) for kind in kinds]
+    chosen.sort(key=lambda one: (site or one[0].site) == "block")  # what stands around a block moves its inner paths
     pool = add_temporal_pool(backbone, num_frames=num_frames, causal=causal) if temporal_pool else None
     pooled = set() if pool is None else _behind(backbone, pool)
     before: list[tuple[str, nn.Module]] = []
@@ -133,6 +134,8 @@ def _chosen_sites(
     found = find_sites(backbone, site or kind.site)
     if kind.last_of_block:
         found = list({(place.stage, place.index): place for place in found}.values())
+    if every is None and kind.ends_stage is not None:
+        return _ending(found, kind.ends_stage)
     if every is None and kind.pattern is not None:
         return _patterned(found, kind.pattern)
     if every is None:
@@ -143,9 +146,20 @@ def _chosen_sites(
 
 
 def _patterned(sites: list[Site], pattern: tuple[tuple[int, ...], ...]) -> list[Site]:
-    stages = list(dict.fromkeys(found.stage for found in sites))
+    stages = _stages(sites)
     rows = {stage: pattern[min(number, len(pattern) - 1)] for number, stage in enumerate(stages)}
+    if not any(any(row) for row in rows.values()):
+        rows = dict.fromkeys(stages, next(row for row in pattern if any(row)))
     return [found for found in sites if rows[found.stage][found.index % len(rows[found.stage])]]
+
+
+def _ending(sites: list[Site], number: int) -> list[Site]:
+    stages = _stages(sites)
+    return [found for found in sites if found.stage == stages[min(number, len(stages) - 1)]][-1:]
+
+
+def _stages(sites: list[Site]) -> list[str]:
+    return list(dict.fromkeys(found.stage for found in sites))
 
 
 def _behind(backbone: nn.Module, pool: TemporalPool) -> set[str]:
