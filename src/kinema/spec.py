@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from typing import Any, Literal, get_args
@@ -45,12 +46,13 @@ class ClipSpec:
 
     def __post_init__(self) -> None:
         """Checks the ranges and turns lists (from YAML or JSON) into tuples."""
-        if isinstance(self.class_names, str):
-            raise ValueError(f"class_names must be a sequence of names, got {self.class_names!r}; make it a tuple")
-        for name in ("mean", "std", "class_names"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name, what in (("mean", "numbers"), ("std", "numbers"), ("class_names", "names")):
+            value = getattr(self, name)
+            if isinstance(value, str) or not isinstance(value, Iterable):
+                raise ValueError(f"{name} must be a sequence of {what}, got {value!r}; make it a tuple")
+            object.__setattr__(self, name, tuple(value))
         for name in ("num_frames", "resize", "crop"):
-            if not isinstance(value := getattr(self, name), int) or value < 1:
+            if type(value := getattr(self, name)) is not int or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}; 8 and 224 are usual")
         for name, kind in (("sampling", Sampling), ("interpolation", Interpolation)):
             if (value := getattr(self, name)) not in get_args(kind):

@@ -187,7 +187,7 @@ def test_num_frames_can_be_changed(name: str):
 
 
 def test_no_frames_are_refused(name: str):
-    with pytest.raises(ValueError, match="num_frames must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="num_frames must be a whole number of at least 1, got 0"):
         make_layer(name, num_frames=0)
 
 

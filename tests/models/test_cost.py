@@ -180,7 +180,8 @@ def test_one_small_frame_can_be_counted():
 
 
 @pytest.mark.parametrize(
-    ("size", "sentence"), [(0, "size must be at least 1, got 0"), (1, "size must be one that the network can take")]
+    ("size", "sentence"),
+    [(0, "size must be a whole number of at least 1, got 0"), (1, "size must be one that the network can take")],
 )
 def test_a_size_that_cannot_be_is_refused(size: int, sentence: str):
     model = create_model("inception_v3", num_classes=3, num_frames=1)

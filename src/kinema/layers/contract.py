@@ -42,8 +42,8 @@ class TemporalLayer(nn.Module, ABC):
         Raises:
             ValueError: If num_frames is below 1.
         """
-        if num_frames < 1:
-            raise ValueError(f"num_frames must be at least 1, got {num_frames}; 8 and 16 are usual")
+        if not isinstance(num_frames, int) or num_frames < 1:
+            raise ValueError(f"num_frames must be a whole number of at least 1, got {num_frames!r}; 8 and 16 are usual")
 
     def step(self, x: Tensor, state: Any | None = None) -> tuple[Tensor, Any]:  # noqa: ANN401 (each layer has its own)
         """Runs one more frame of N running clips; frame after frame it equals `forward` on the whole clip.
