@@ -49,7 +49,7 @@ def read_class_names(path: Path, *, order: ClassOrder | None = None) -> tuple[st
         )
         raise ValueError(
             f"class_order must be chosen where names are not sorted, got none for {path} (its class {first} is "
-            f"{names[first]!r}, in the alphabet it is {sorted(names)[first]!r}); for Something-Something V1, TSM's official "
+            f"{names[first]!r}, in the alphabet it is {sorted(names)[first]!r}); for Something-Something V1, TSM's own "
             "code sorts them (--class_order alphabetical) and mmaction2 keeps the dataset's order (--class_order file)"
         )
     return tuple(sorted(names) if order == "alphabetical" else names)

@@ -39,17 +39,22 @@ class Fitted:
 def file_names(keys: Iterable[str], layout: Layout, findings: Findings, *, head: str) -> dict[str, str]:
     """Returns what a layout calls the tensors of our model: our name -> the file's, without a `module.` in front."""
     names = {key: f"{head}.{key.removeprefix('head.')}" for key in keys if key.startswith("head.")}
-    trunk = [key for key in keys if key.startswith(TRUNK)]
+    marked = findings.temporal != ("none",)  # a shift that the file's names do not show leaves no mark in ours either
+    trunk = {
+        key: key.removeprefix(TRUNK) if marked else key.removeprefix(TRUNK).replace(".net.", ".")
+        for key in keys
+        if key.startswith(TRUNK)
+    }
     if layout.family != "resnet":
         modules = mobilenet_names(layout.family, findings.shifted)
-        parts = [(key, *key.removeprefix(TRUNK).rpartition(".")[::2]) for key in trunk]
-        return names | {key: f"{layout.trunk}{modules[module]}.{last}" for key, module, last in parts}
+        parts = {key: name.rpartition(".") for key, name in trunk.items()}
+        return names | {key: f"{layout.trunk}{modules[module]}.{last}" for key, (module, _, last) in parts.items()}
     renames = (layout.nonlocal_renames if findings.nonlocals else ()) + layout.renames
     renames += POOL if findings.temporal_pool else ()
     pooled = "0." if findings.pooled_attention else ""
-    for key in trunk:
-        names[key] = layout.trunk + _renamed(key.removeprefix(TRUNK), renames).replace("{pooled}", pooled)
-    return names
+    return names | {
+        key: layout.trunk + _renamed(name, renames).replace("{pooled}", pooled) for key, name in trunk.items()
+    }
 
 
 def fit(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> Fitted:

@@ -89,12 +89,13 @@ def make_plan(
         causal=causal,
         options=_options(path, checkpoint, findings, temporal, notes=notes),
     )
+    spec = _spec(layout, findings, num_frames=frames, class_names=names)
     plan = Plan(
         layout=layout,
         findings=findings,
         head=head,
-        config=_placed(config, findings),
-        spec=_spec(layout, findings, num_frames=frames, class_names=names),
+        config=_placed(config, findings, spec=spec),
+        spec=spec,
         scaled=_is_scaled(path, checkpoint, layout, findings, notes=notes),
         notes=notes,
         warnings=[warning] if warning else [],
@@ -166,7 +167,7 @@ def _options(
     return options
 
 
-def _placed(config: ModelConfig, findings: Findings) -> ModelConfig:
+def _placed(config: ModelConfig, findings: Findings, *, spec: ClipSpec) -> ModelConfig:
     """Adds where the layers stand, if it is not where ours do by habit."""
     wanted = {*findings.shifted, *findings.nonlocals, *findings.adaptive}
     if not wanted:
@@ -175,7 +176,7 @@ def _placed(config: ModelConfig, findings: Findings) -> ModelConfig:
     tries += [{"site": "block"}] if config.temporal == ("tsm",) else []
     for more in tries:
         tried = replace(config, options={**config.options, **more})
-        if _places(tried) == wanted:
+        if _places(tried, spec=spec) == wanted:
             return tried
     if len(config.temporal) > 1:
         raise ValueError(
@@ -186,10 +187,10 @@ def _placed(config: ModelConfig, findings: Findings) -> ModelConfig:
     return replace(config, options={**config.options, "sites": order})
 
 
-def _places(config: ModelConfig) -> set[str]:
+def _places(config: ModelConfig, *, spec: ClipSpec) -> set[str]:
     """Lists where a network's temporal layers stand, by the paths that were there before them."""
     with torch.device("meta"):
-        backbone = make_model(config, spec=None).backbone
+        backbone = make_model(config, spec=spec).backbone
     layers = [path for path, module in backbone.named_modules() if isinstance(module, TemporalLayer)]
     return {path.replace(".net.", ".") for path in layers}
 
