@@ -11,11 +11,9 @@ from torch import Tensor
 
 from foreign_networks import NONLOCAL_PLACES, MobileNet, ResNet
 from kinema.models.foreign.convert import ImportReport, import_weights
-from kinema.models.temporal_layers import TEMPORAL_LAYERS
 from kinema.models.weights import load_model, read_metadata, save_model
 
 CONFIG = "model = dict(backbone=dict(type='ResNetTSM', num_segments=4, shift_div=8, non_local_cfg=dict({})))"
-needs_nonlocal = pytest.mark.skipif("nonlocal" not in TEMPORAL_LAYERS, reason="there is no layer nonlocal yet")
 
 
 def draw(network: ResNet | MobileNet, *, size: int = 32) -> tuple[Tensor, Tensor]:
@@ -162,17 +160,23 @@ def test_shifts_in_unusual_blocks_stay_there(place: str, tmp_path: Path):
     assert report.config.options == {"sites": [f"layer1.1{end}", f"layer3.0{end}", f"layer4.1{end}"]}
 
 
-@needs_nonlocal
-@pytest.mark.parametrize("place", ["blockres", ""])
-@pytest.mark.parametrize("project", ["tsm", "mmaction2"])
+@pytest.mark.parametrize(
+    ("project", "place"),
+    [
+        ("tsm", "blockres"),
+        ("mmaction2", "blockres"),
+        pytest.param("tsm", "", marks=pytest.mark.slow),
+        pytest.param("mmaction2", "", marks=pytest.mark.slow),
+    ],
+)
 def test_nonlocal_blocks_give_the_reference_logits(project: str, place: str, tmp_path: Path):
     network = ResNet(project, depth=50, place=place, nonlocals=NONLOCAL_PLACES)
-    report = expect_same_logits(network, tmp_path / "w.pth", size=64)
+    report = expect_same_logits(network, tmp_path / "w.pth")
     assert report.config.temporal == (("tsm", "nonlocal") if place else ("nonlocal",))
     assert len(report.filled) == (5 if project == "mmaction2" else 0)  # mmcv's last conv has no bias before its norm
 
 
-@needs_nonlocal
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "fields"),
     [
@@ -183,12 +187,11 @@ def test_nonlocal_blocks_give_the_reference_logits(project: str, place: str, tmp
 )
 def test_the_recipe_says_how_mmaction2s_nonlocal_blocks_attend(config: str, fields: dict[str, bool], tmp_path: Path):
     network = ResNet("mmaction2", depth=50, nonlocals=NONLOCAL_PLACES, **fields)
-    draw(network, size=64)
+    draw(network)
     content = {"state_dict": network.weights.tensors, "meta": {"cfg": CONFIG.format(config)}}
-    expect_same_logits(network, tmp_path / "w.pth", content=content, size=64)
+    expect_same_logits(network, tmp_path / "w.pth", content=content)
 
 
-@needs_nonlocal
 @pytest.mark.parametrize("name", ["tsm_nl-dot-product_r50.pth", "tsm_nl-gaussian_r50.pth"])
 def test_nonlocal_blocks_of_another_mode_are_refused(name: str, tmp_path: Path):
     network = ResNet("mmaction2", depth=50, nonlocals=NONLOCAL_PLACES)

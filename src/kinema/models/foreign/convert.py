@@ -18,7 +18,7 @@ import torch
 
 from kinema.models.classifier import ModelConfig, VideoClassifier, make_model
 from kinema.models.foreign.fitting import COUNTER, file_names, fit, scale_attention
-from kinema.models.foreign.plan import Plan, Shift, make_plan
+from kinema.models.foreign.plan import FLOW_CHANNELS, Plan, Shift, make_plan
 from kinema.models.foreign.read import read_checkpoint, shown
 from kinema.wording import listed
 
@@ -130,11 +130,16 @@ def import_weights(
 
 
 def _warnings(plan: Plan, unused: Sequence[str], *, prefix: str) -> list[str]:
-    """Warns where the file holds parts of the network itself that our model does not have."""
+    """Warns of inputs that no command reads, and of parts of the file's network that our model does not have."""
+    warnings = []
+    if plan.config.in_channels == FLOW_CHANNELS:
+        warnings.append("the network takes optical flow, which kinema's commands do not read: use it from Python")
     inner = [name for name in unused if plan.layout.trunk and name.startswith(prefix + plan.layout.trunk)]
-    if not inner:
-        return []
-    return [f"the file's network has more than this model ({listed(inner, 3)}), so that its logits may differ"]
+    if inner:
+        warnings.append(
+            f"the file's network has more than this model ({listed(inner, 3)}), so that its logits may differ"
+        )
+    return warnings
 
 
 def _sha256(path: Path) -> str:

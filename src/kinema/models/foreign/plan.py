@@ -71,8 +71,7 @@ def make_plan(
         ValueError: If the network is not known, or what the caller says contradicts the file.
     """
     layout = find_layout(tensors)
-    trunk = {name[len(layout.trunk) :]: tensor for name, tensor in tensors.items() if name.startswith(layout.trunk)}
-    findings = find_resnet(layout, trunk) if layout.family == "resnet" else find_mobilenet(layout, trunk)
+    findings = _find_trunk(layout, tensors, text=checkpoint.text)
     head = _find_head(layout, tensors)
     notes: list[str] = []
     count = len(tensors[f"{head}.weight"])
@@ -90,7 +89,7 @@ def make_plan(
         options=_options(path, checkpoint, findings, temporal, notes=notes),
     )
     spec = _spec(layout, findings, num_frames=frames, class_names=names)
-    plan = Plan(
+    return Plan(
         layout=layout,
         findings=findings,
         head=head,
@@ -100,14 +99,18 @@ def make_plan(
         notes=notes,
         warnings=[warning] if warning else [],
     )
-    if findings.in_channels == FLOW_CHANNELS:
-        plan.warnings.append("the network takes optical flow, which kinema's commands do not read: use it from Python")
-    if hints.has_stride_in_first_conv(checkpoint.text):
+
+
+def _find_trunk(layout: Layout, tensors: Mapping[str, Tensor], *, text: str) -> Findings:
+    trunk = {name[len(layout.trunk) :]: tensor for name, tensor in tensors.items() if name.startswith(layout.trunk)}
+    if layout.family != "resnet":
+        return find_mobilenet(layout, trunk)
+    if hints.has_stride_in_first_conv(text):
         raise ValueError(
             "the network must be a ResNet of torchvision's form, got one of style caffe by its recipe, whose stride is "
             "in another conv; take weights of style pytorch"
         )
-    return plan
+    return find_resnet(layout, trunk)
 
 
 def _find_head(layout: Layout, tensors: Mapping[str, Tensor]) -> str:

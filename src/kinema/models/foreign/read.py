@@ -15,7 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from kinema.models.foreign.restricted import Inert, StoredTensor, restore
+from kinema.models.foreign.archive import restore
+from kinema.models.foreign.restricted import Inert, StoredTensor
 from kinema.wording import listed
 
 HOLDERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights")
@@ -178,7 +179,7 @@ def _find_network(path: Path, content: object, foreign: tuple[str, ...]) -> tupl
     elif isinstance(content, Inert):
         what = f"an object of another program ({listed(list(map(shown, foreign)), 3)})"
     else:
-        what = f"an object of type {type(content).__name__}"
+        what = f"an object of type {'Tensor' if isinstance(content, StoredTensor) else type(content).__name__}"
     raise ValueError(
         f"{path}: the file must hold a state dict, got {what}; nothing of it was run: load it where it was made, and "
         "save its model.state_dict()"
