@@ -72,6 +72,14 @@ def test_counters_may_be_missing_and_are_counted(tensors: dict[str, Tensor], tmp
     assert model.backbone.bn1.num_batches_tracked == 0
 
 
+def test_wrappers_may_stand_before_some_names_only(tensors: dict[str, Tensor], tmp_path: Path):
+    mixed = {
+        key.removeprefix("module.") if "new_fc" in key else f"_orig_mod.{key}": value for key, value in tensors.items()
+    }
+    _, report = import_weights(save(mixed, tmp_path / "w.pth"))
+    assert (report.used, report.unused) == (len(tensors), ())
+
+
 def test_half_precision_becomes_single(tensors: dict[str, Tensor], tmp_path: Path):
     halves = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
     model, _ = import_weights(save(halves, tmp_path / "w.pth"))
@@ -87,6 +95,7 @@ def test_half_precision_becomes_single(tensors: dict[str, Tensor], tmp_path: Pat
         ("TSM_x_segment16_e50.pth", "", None, 16),
         ("TSM_x_segment16_e50/ckpt.best.pth.tar", "", None, 16),
         ("tsm_r50_8xb16-1x1x16-50e.pth", "", None, 16),
+        ("segment16/w.pth", "", None, 8),
         ("TSM_segment16.pth", "", 4, 4),
         ("w_segment4.pth", "backbone=dict(num_segments=16)", None, 16),
         ("w.pth", "dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=3)", None, 3),
@@ -106,6 +115,8 @@ def test_t_comes_from_the_caller_the_recipe_or_a_name(name: str, meta: str, give
         ("shift8.pth", "shift_div=4", 4),
         ("w.pth", "'shift_div': 3", 3),
         ("w.pth", "", 8),
+        ("shift1/w.pth", "", 8),
+        ("TSM_something_RGB_resnet50_shift4_blockres_avg_segment8_e50/ckpt.best.pth.tar", "", 4),
     ],
 )
 def test_the_share_that_shifts_comes_from_the_recipe_or_a_name(name: str, meta: str, divisions: int):

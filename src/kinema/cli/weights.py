@@ -39,7 +39,8 @@ def import_weights(
     print("\n".join(report.lines()))
     for warning in report.warnings:
         print(f"kinema: warning: {warning}", file=sys.stderr)
-    print(f"wrote {out}; next: kinema predict {quote(out)} VIDEO")
+    following = f"; next: kinema predict {quote(out)} VIDEO" if model.config.in_channels == 3 else ""
+    print(f"wrote {out}{following}")
     return 0
 
 

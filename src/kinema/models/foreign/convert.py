@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,8 @@ from kinema.models.foreign.plan import FLOW_CHANNELS, Plan, Shift, make_plan
 from kinema.models.foreign.read import read_checkpoint, shown
 from kinema.wording import listed
 
-WRAPPER = "module."
-"""What torch's data-parallel training puts in front of every name."""
+WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")
+"""What torch's data-parallel training and its compiler put in front of every name."""
 NAMED = 40
 """Names that a line of the report gives before it only counts."""
 
@@ -98,16 +99,17 @@ def import_weights(
     """
     path = Path(path)
     checkpoint = read_checkpoint(path)
-    wrapped = all(name.startswith(WRAPPER) for name in checkpoint.tensors)
-    prefix = WRAPPER if wrapped else ""
-    tensors = {name.removeprefix(prefix): tensor for name, tensor in checkpoint.tensors.items()}
+    bare = {WRAPPERS.sub("", name): name for name in checkpoint.tensors}
+    prefix = next((match[0] for match in map(WRAPPERS.match, checkpoint.tensors) if match), "")
+    tensors = {name: checkpoint.tensors[whole] for name, whole in bare.items()}
     try:
         plan = make_plan(path, checkpoint, tensors, num_frames=num_frames, class_names=class_names, shift=shift)
         with torch.device("meta"):
             model = make_model(plan.config, spec=plan.spec)
         own = model.state_dict()
         names = file_names(own, plan.layout, plan.findings, head=plan.head)
-        fitted = fit(own, checkpoint.tensors, {key: prefix + name for key, name in names.items()})
+        whole_names = {key: bare.get(name, prefix + name) for key, name in names.items()}
+        fitted = fit(own, checkpoint.tensors, whole_names)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if plan.scaled:

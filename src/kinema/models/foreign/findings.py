@@ -68,24 +68,23 @@ class _Blocks:
     pooled_attention: bool = False
 
 
-def find_resnet(layout: Layout, tensors: Mapping[str, Tensor]) -> Findings:
+def find_resnet(tensors: Mapping[str, Tensor]) -> Findings:
     """Reads a ResNet off its names.
 
     Args:
-        layout: How the names are made.
         tensors: The trunk's, by the file's names without the layout's prefix.
 
     Returns:
         What is known.
 
     Raises:
-        ValueError: If timm has no ResNet with such blocks, or a Non-local block is of a kind that we do not have.
+        ValueError: If timm has no ResNet with such blocks.
     """
     blocks = _Blocks()
     for name in tensors:
         match = re.match(r"layer(\d)\.(net\.)?(\d+)\.(.*)", name)
         if match:
-            _note(blocks, layout, int(match[1]), int(match[3]), match[4])
+            _note(blocks, int(match[1]), int(match[3]), match[4])
             blocks.pool |= match[2] is not None
     stem = _shape(tensors, r"conv1\.(conv\.)?weight", dims=4)
     width = _shape(tensors, r"layer1\.0\.((block|net)\.)*conv2\.(conv\.)?weight", dims=4)
@@ -101,7 +100,9 @@ def find_resnet(layout: Layout, tensors: Mapping[str, Tensor]) -> Findings:
     return Findings(
         backbone=backbone,
         in_channels=stem[1],
-        shifted=tuple(sorted(blocks.shifted, key=_in_order)),
+        shifted=()
+        if blocks.adaptive
+        else tuple(sorted(blocks.shifted, key=_in_order)),  # TANet's blocks are in a `net`
         nonlocals=tuple(sorted(blocks.nonlocals, key=_in_order)),
         pooled_attention=blocks.pooled_attention,
         adaptive=tuple(sorted(blocks.adaptive, key=_in_order)),
@@ -135,7 +136,7 @@ def find_mobilenet(layout: Layout, tensors: Mapping[str, Tensor]) -> Findings:
     return Findings(backbone=MOBILENETS[stem[0]], in_channels=stem[1], shifted=shifted)
 
 
-def _note(blocks: _Blocks, layout: Layout, stage: int, index: int, inner: str) -> None:
+def _note(blocks: _Blocks, stage: int, index: int, inner: str) -> None:
     """Takes down what one name of a block says."""
     path = f"layer{stage}.{index}"
     blocks.depths[stage] = max(blocks.depths.get(stage, 0), index + 1)
@@ -147,7 +148,7 @@ def _note(blocks: _Blocks, layout: Layout, stage: int, index: int, inner: str) -
         blocks.pooled_attention |= re.match(r"\w+\.g\.0\.", inner) is not None
     elif re.match(r"(block\.)?conv1\.(conv\.)?net\.", inner):
         blocks.shifted[f"{path}.conv1"] = None
-    elif inner.startswith("net.") and "TANet" not in layout.name:
+    elif inner.startswith("net."):
         blocks.shifted[path] = None
 
 

@@ -9,7 +9,6 @@ Shapes: T frames.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 DEFAULT_NUM_FRAMES = 8
@@ -36,7 +35,7 @@ def choose_num_frames(given: int | None, *, by_shape: int | None, text: str, pat
     said = _in_text(text, r"\bnum_segments\b['\"]?\s*[=:]\s*(\d+)", r"\bnum_clips\b['\"]?\s*[=:]\s*(\d+)")
     if said is not None:
         return said, "by the file's own recipe"
-    named = _in_names(path, r"segment(\d+)", r"(?<!\d)1x1x(\d+)")
+    named = _in_names(path, r"segment(\d+)|(?<!\d)1x1x(\d+)", folder=r"_segment(\d+)_e\d")
     if named is not None:
         return named, "by the file's name"
     return DEFAULT_NUM_FRAMES, "assumed: nothing in the file says; --num_frames sets it"
@@ -47,7 +46,7 @@ def choose_num_divisions(*, text: str, path: Path) -> tuple[int, str]:
     said = _in_text(text, r"\bshift_div\b['\"]?\s*[=:]\s*(\d+)")
     if said is not None:
         return said, "by the file's own recipe"
-    named = _in_names(path, r"shift(\d+)")
+    named = _in_names(path, r"shift(\d+)", folder=r"_shift(\d+)_block")
     if named is not None:
         return named, "by the file's name"
     return DEFAULT_NUM_DIVISIONS, "the usual number; nothing in the file says"
@@ -85,8 +84,7 @@ def _in_text(text: str, *patterns: str) -> int | None:
     return next((int(match[1]) for match in found if match), None)
 
 
-def _in_names(path: Path, *patterns: str) -> int | None:
-    """Looks in the name of the file, and then of its folder."""
-    names: Sequence[str] = (path.name, path.absolute().parent.name)
-    found = (re.search(pattern, name) for name in names for pattern in patterns)
-    return next((int(match[1]) for match in found if match), None)
+def _in_names(path: Path, file: str, *, folder: str) -> int | None:
+    """Looks in the name of the file; then in its folder's, which must be one of TSM's, for it may be about anything."""
+    match = re.search(file, path.name) or re.search(folder, path.absolute().parent.name)
+    return None if match is None else int(next(group for group in match.groups() if group))

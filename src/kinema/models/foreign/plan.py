@@ -110,7 +110,7 @@ def _find_trunk(layout: Layout, tensors: Mapping[str, Tensor], *, text: str) -> 
             "the network must be a ResNet of torchvision's form, got one of style caffe by its recipe, whose stride is "
             "in another conv; take weights of style pytorch"
         )
-    return find_resnet(layout, trunk)
+    return find_resnet(trunk)
 
 
 def _find_head(layout: Layout, tensors: Mapping[str, Tensor]) -> str:

@@ -25,11 +25,12 @@ LONGEST_NAME = 120
 """Characters of a name of the file that a message shows."""
 
 HOSTILE = """
-asyncio bdb code codeop commands ctypes _ctypes imp importlib marshal multiprocessing nt os pdb pickle _pickle pip
-popen2 posix pty runpy shelve shutil signal site socket subprocess sys threading timeit webbrowser
-builtins.__import__ builtins.compile builtins.eval builtins.exec builtins.globals builtins.input builtins.locals
-builtins.open builtins.vars __builtin__.__import__ __builtin__.compile __builtin__.eval __builtin__.exec
-__builtin__.execfile __builtin__.file __builtin__.input __builtin__.open
+bdb codeop commands ctypes _ctypes ftplib http importlib marshal nt os pdb pickle _pickle popen2 posix pty runpy shelve
+shutil smtplib socket subprocess sys timeit urllib webbrowser
+builtins.__import__ builtins.breakpoint builtins.compile builtins.delattr builtins.eval builtins.exec builtins.globals
+builtins.input builtins.locals builtins.open builtins.setattr builtins.vars __builtin__.__import__ __builtin__.compile
+__builtin__.delattr __builtin__.eval __builtin__.exec __builtin__.execfile __builtin__.file __builtin__.globals
+__builtin__.input __builtin__.locals __builtin__.open __builtin__.setattr __builtin__.vars
 """
 """Modules and builtin functions that no weights need, whatever they ask of them: only an attack names them."""
 
