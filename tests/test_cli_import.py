@@ -112,3 +112,17 @@ def test_files_that_cannot_be_imported_are_one_line(
         assert sentence in captured.err
         assert captured.out == ""
     assert not Path(out).exists()
+
+
+def test_networks_on_flow_are_imported_but_no_command_feeds_them(
+    counting_video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    network, path, out = ResNet("tsm", in_channels=10), tmp_path / "flow.pth", tmp_path / "flow.safetensors"
+    network(torch.zeros(1, 4, 10, 32, 32))
+    torch.save(network.weights.tensors, path)
+    assert main(["import", str(path), "--out", str(out)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.endswith(f"wrote {out}\n")
+    assert "kinema: warning: the network takes optical flow" in captured.err
+    assert main(["predict", str(out), str(counting_video)]) == 2
+    assert "the model must take frames of 3 channels (RGB), got one for 10" in capsys.readouterr().err

@@ -52,7 +52,7 @@ def expect_same_logits(
         (ResNet("tsm", place="block", wrapper="module."), "ResNet, official code of TSM", {"site": "block"}),
         (ResNet("tsm", pool=True, wrapper="module."), "ResNet, official code of TSM", {"temporal_pool": True}),
         (ResNet("tsm", in_channels=10, head="base_model.fc"), "ResNet, official code of TSM", {}),
-        (ResNet("tsm", depth=34), "ResNet, official code of TSM", {}),
+        pytest.param(ResNet("tsm", depth=34), "ResNet, official code of TSM", {}, marks=pytest.mark.slow),
         (ResNet("mmaction2"), "ResNet, mmaction2", {}),
         (ResNet("mmaction2", place=""), "ResNet, mmaction2", {}),
         (ResNet("mmaction2", place="block"), "ResNet, mmaction2", {"site": "block"}),
@@ -77,6 +77,7 @@ def test_resnets_give_the_reference_logits(network: ResNet, layout: str, options
     assert report.not_loaded == ("epoch",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("project", ["tsm", "mmaction2"])
 def test_bottlenecks_give_the_reference_logits(project: str, tmp_path: Path):
     report = expect_same_logits(ResNet(project, depth=50, wrapper="module."), tmp_path / "weights.pth")
@@ -90,7 +91,9 @@ def test_deep_resnets_have_a_shift_in_every_second_block(project: str, tmp_path:
     assert report.config.options == {}
 
 
-@pytest.mark.parametrize("project", ["tanet", "tanet-old", "mmaction2"])
+@pytest.mark.parametrize(
+    "project", ["tanet", *(pytest.param(one, marks=pytest.mark.slow) for one in ("tanet-old", "mmaction2"))]
+)
 def test_tanet_gives_the_reference_logits_and_has_its_own_t(project: str, tmp_path: Path):
     network = ResNet(project, depth=50, place="", tam=True, wrapper="module." if project != "mmaction2" else "")
     report = expect_same_logits(network, tmp_path / "weights.pth", num_frames=None)
@@ -164,7 +167,7 @@ def test_shifts_in_unusual_blocks_stay_there(place: str, tmp_path: Path):
     ("project", "place"),
     [
         ("tsm", "blockres"),
-        ("mmaction2", "blockres"),
+        pytest.param("mmaction2", "blockres", marks=pytest.mark.slow),
         pytest.param("tsm", "", marks=pytest.mark.slow),
         pytest.param("mmaction2", "", marks=pytest.mark.slow),
     ],
@@ -192,6 +195,7 @@ def test_the_recipe_says_how_mmaction2s_nonlocal_blocks_attend(config: str, fiel
     expect_same_logits(network, tmp_path / "w.pth", content=content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tsm_nl-dot-product_r50.pth", "tsm_nl-gaussian_r50.pth"])
 def test_nonlocal_blocks_of_another_mode_are_refused(name: str, tmp_path: Path):
     network = ResNet("mmaction2", depth=50, nonlocals=NONLOCAL_PLACES)

@@ -11,7 +11,7 @@ from torch import Tensor
 from foreign_networks import MobileNet, ResNet
 from kinema.models.foreign.class_names import read_class_names
 from kinema.models.foreign.convert import import_weights
-from kinema.models.foreign.hints import choose_num_divisions, choose_num_frames
+from kinema.models.foreign.hints import attention_mode, choose_num_divisions, choose_num_frames, is_scaled
 from kinema.spec import IMAGENET_MEAN, IMAGENET_STD
 
 
@@ -121,6 +121,29 @@ def test_t_comes_from_the_caller_the_recipe_or_a_name(name: str, meta: str, give
 )
 def test_the_share_that_shifts_comes_from_the_recipe_or_a_name(name: str, meta: str, divisions: int):
     assert choose_num_divisions(text=meta, path=Path(name))[0] == divisions
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "mode", "scaled"),
+    [
+        ("w.pth", "", None, None),
+        ("tsm_r50-nl-dot-product_8xb16.pth", "", "dot_product", None),
+        ("tsm_r50-nl-embedded-gaussian_8xb16.pth", "", "embedded_gaussian", None),
+        ("tsm_nl_gaussian.pth", "", "gaussian", None),
+        ("w.pth", "test_mode=True, non_local_cfg=dict(mode='dot_product')", "dot_product", True),
+        (
+            "dot-product.pth",
+            "non_local_cfg=dict(use_scale=False, mode='embedded_gaussian')",
+            "embedded_gaussian",
+            False,
+        ),
+        ("w.pth", "'non_local_cfg': {'use_scale': True}", None, True),
+    ],
+)
+def test_how_nonlocal_blocks_attend_comes_from_the_recipe_or_a_name(
+    name: str, text: str, mode: str | None, scaled: bool | None
+):
+    assert (attention_mode(text=text, path=Path(name)), is_scaled(text)) == (mode, scaled)
 
 
 def test_what_the_recipe_says_is_built(tmp_path: Path):
