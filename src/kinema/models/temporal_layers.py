@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from kinema.layers.abm import BilinearConv
 from kinema.layers.contract import TemporalLayer
 from kinema.layers.conv2plus1d import ParallelConv2Plus1D, SequentialConv2Plus1D
 from kinema.layers.i3d import InflatedConv
@@ -35,12 +36,12 @@ class TemporalKind:
     """With a stage of this many blocks, every second block of the network is left alone, at the layer's own site."""
     pattern: tuple[tuple[int, ...], ...] | None = None
     """Which blocks get a layer: a row of ones and zeros for each stage, repeated; later stages take the last row. Where
-    that leaves none, as in a network of one stage, every stage takes the first row that has a one."""
+    that leaves none, as in a network of one stage or of single blocks, all get one."""
     ends_stage: int | None = None
     """With a number, only the last block of the stage of this number, from 0, gets a layer; of the last stage, where
     there are fewer."""
-    last_of_block: bool = False
-    """Whether of several places in a block only the last one is taken."""
+    of_block: Literal["every", "first", "last"] = "every"
+    """Which of several places in a block are taken."""
     in_turn: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
     """Option -> word -> the values that the word deals out in turn, from the network's first layer to its last."""
     starts_as_2d: bool = False
@@ -106,8 +107,15 @@ TEMPORAL_LAYERS: dict[str, TemporalKind | None] = {
     "stm": TemporalKind(STMConv, site="spatial"),
     "stsm": TemporalKind(SpatioTemporalShift, site="entry", wraps=True),
     "stam": TemporalKind(STAMConv, site="spatial_bn", starts_as_2d=True),
-    "tam": TemporalKind(TemporalAdaptive, site="spatial", wraps=True, last_of_block=True, any_length=False),
+    "tam": TemporalKind(TemporalAdaptive, site="spatial", wraps=True, of_block="last", any_length=False),
     "tadaconv": TemporalKind(TAdaConv, site="spatial_bn", starts_as_2d=True),
+    "abm": TemporalKind(
+        BilinearConv,
+        site="spatial_bn",
+        of_block="first",
+        pattern=((0,), (0, *(1,) * 99)),
+        starts_as_2d=True,
+    ),
     "conv2plus1d_sequential": TemporalKind(SequentialConv2Plus1D, site="spatial", starts_as_2d=True),
     "conv2plus1d_parallel": TemporalKind(ParallelConv2Plus1D, site="spatial", starts_as_2d=True),
     "i3d": TemporalKind(InflatedConv, site="entry", pattern=((1,), (1, 0), (1, 0), (0, 1))),

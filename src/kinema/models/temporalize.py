@@ -132,8 +132,10 @@ def _chosen_sites(
     if every is not None and not (isinstance(every, int) and every >= 1):
         raise ValueError(f"every must be a whole number of at least 1, got {every!r}; 1 takes every block")
     found = find_sites(backbone, site or kind.site)
-    if kind.last_of_block:
-        found = list({(place.stage, place.index): place for place in found}.values())
+    if kind.of_block != "every":
+        in_order = found if kind.of_block == "last" else found[::-1]
+        chosen = {(place.stage, place.index): place for place in in_order}.values()
+        found = [place for place in found if place in chosen]
     if every is None and kind.ends_stage is not None:
         return _ending(found, kind.ends_stage)
     if every is None and kind.pattern is not None:
@@ -148,9 +150,7 @@ def _chosen_sites(
 def _patterned(sites: list[Site], pattern: tuple[tuple[int, ...], ...]) -> list[Site]:
     stages = _stages(sites)
     rows = {stage: pattern[min(number, len(pattern) - 1)] for number, stage in enumerate(stages)}
-    if not any(any(row) for row in rows.values()):
-        rows = dict.fromkeys(stages, next(row for row in pattern if any(row)))
-    return [found for found in sites if rows[found.stage][found.index % len(rows[found.stage])]]
+    return [found for found in sites if rows[found.stage][found.index % len(rows[found.stage])]] or sites
 
 
 def _ending(sites: list[Site], number: int) -> list[Site]:
