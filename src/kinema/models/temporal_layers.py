@@ -11,6 +11,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from kinema.layers.abm import BilinearConv
 from kinema.layers.contract import TemporalLayer
 from kinema.layers.conv2plus1d import ParallelConv2Plus1D, SequentialConv2Plus1D
+from kinema.layers.gsf import GateShiftFuse
+from kinema.layers.gsm import GateShift
 from kinema.layers.i3d import InflatedConv
 from kinema.layers.stam import STAMConv
 from kinema.layers.sth import STHConv
@@ -18,6 +20,7 @@ from kinema.layers.stm import STMConv
 from kinema.layers.stsm import SpatioTemporalShift
 from kinema.layers.tadaconv import TAdaConv
 from kinema.layers.tam import TemporalAdaptive
+from kinema.layers.tin import TemporalInterlace
 from kinema.layers.tsm import TemporalShift
 from kinema.wording import nearest
 
@@ -118,6 +121,9 @@ TEMPORAL_LAYERS: dict[str, TemporalKind | None] = {
     ),
     "conv2plus1d_sequential": TemporalKind(SequentialConv2Plus1D, site="spatial", starts_as_2d=True),
     "conv2plus1d_parallel": TemporalKind(ParallelConv2Plus1D, site="spatial", starts_as_2d=True),
+    "gsm": TemporalKind(GateShift, site="exit", wraps=True),
+    "gsf": TemporalKind(GateShiftFuse, site="exit", wraps=True),
+    "tin": TemporalKind(TemporalInterlace, site="entry", wraps=True, any_length=False),
     "i3d": TemporalKind(InflatedConv, site="entry", pattern=((1,), (1, 0), (1, 0), (0, 1))),
 }
 """Name -> layer; `none` is TSN, frames that meet only in the average of their logits."""
