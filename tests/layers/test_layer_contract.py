@@ -68,7 +68,7 @@ def test_frames_mix(name: str, causal: bool):
     difference = (layer(changed) - layer(x)).abs().amax(dim=(1, 2, 3))
 
     assert difference[1] > 1e-3
-    assert difference[2] > 1e-3
+    assert difference[[0, 2]].max() > 1e-3  # a layer that looks ahead only is not seen by the frame after
 
 
 @pytest.mark.parametrize("causal", [False, True])

@@ -8,7 +8,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.func import functional_call
+
+SIDE = 64
+"""Height and width of the frames that tell how many channels a module gives."""
 
 
 class TemporalLayer(nn.Module, ABC):
@@ -74,6 +79,35 @@ def channels_into(net: nn.Module) -> int | None:
     """Returns how many channels the first conv or norm of a module takes, None if it has neither."""
     takes = (getattr(module, name, None) for module in net.modules() for name in ("in_channels", "num_features"))
     return next((channels for channels in takes if isinstance(channels, int)), None)
+
+
+def channels_out_of(net: nn.Module, *, num_frames: int) -> int:
+    """Returns how many channels a module gives: a clip without numbers runs through it, on torch's meta device.
+
+    Args:
+        net: Takes frames [N*T, C, H, W]; it is left as it is.
+        num_frames: Frames T of a clip.
+
+    Raises:
+        ValueError: If it has no conv or norm, cannot take frames, or does not give frames.
+    """
+    channels, weight = channels_into(net), next(net.parameters(), None)
+    shape: tuple[int, ...] = ()
+    if channels is not None and weight is not None:
+        tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+        shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
+        clip = torch.empty(num_frames, channels, SIDE, SIDE, dtype=weight.dtype, device="meta")
+        try:
+            with torch.no_grad():
+                shape = tuple(functional_call(net, shapes, (clip,)).shape)
+        except (RuntimeError, TypeError, ValueError, AttributeError):  # whatever it wants, it is not frames
+            shape = ()
+    if len(shape) != 4 or shape[0] != num_frames:
+        raise ValueError(
+            f"net must turn frames [N*T, C, H, W] into frames, got {type(net).__name__}, whose channels cannot be "
+            "told; take the site block"
+        )
+    return shape[1]
 
 
 def step_through(net: nn.Module, x: Tensor, state: Any | None) -> tuple[Tensor, Any]:  # noqa: ANN401

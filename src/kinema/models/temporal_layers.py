@@ -14,6 +14,8 @@ from kinema.layers.conv2plus1d import ParallelConv2Plus1D, SequentialConv2Plus1D
 from kinema.layers.gsf import GateShiftFuse
 from kinema.layers.gsm import GateShift
 from kinema.layers.i3d import InflatedConv
+from kinema.layers.motionsqueeze import MotionSqueeze
+from kinema.layers.nonlocal_block import NonLocal
 from kinema.layers.stam import STAMConv
 from kinema.layers.sth import STHConv
 from kinema.layers.stm import STMConv
@@ -51,6 +53,9 @@ class TemporalKind:
     """Whether a fresh one computes what the 2D network did, to the last bit, so that it sees no order until trained."""
     any_length: bool = True
     """Whether its T can change once it is built."""
+    sees_order: bool = True
+    """Whether frames in another order can change more than the order of its outputs. Where not, frames do meet, but a
+    network of this layer alone cannot tell a clip from its reversal."""
 
     @property
     def takes_norm(self) -> bool:
@@ -125,6 +130,15 @@ TEMPORAL_LAYERS: dict[str, TemporalKind | None] = {
     "gsf": TemporalKind(GateShiftFuse, site="exit", wraps=True),
     "tin": TemporalKind(TemporalInterlace, site="entry", wraps=True, any_length=False),
     "i3d": TemporalKind(InflatedConv, site="entry", pattern=((1,), (1, 0), (1, 0), (0, 1))),
+    "nonlocal": TemporalKind(
+        NonLocal,
+        site="block",
+        wraps=True,
+        pattern=((0,), (1, 0), (1, 0), (0,)),
+        starts_as_2d=True,
+        sees_order=False,
+    ),
+    "motionsqueeze": TemporalKind(MotionSqueeze, site="block", wraps=True, ends_stage=1),
 }
 """Name -> layer; `none` is TSN, frames that meet only in the average of their logits."""
 
