@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from torch import nn
+
+from kinema.layers.action import ActionExcitation
 from kinema.layers.contract import TemporalLayer
 from kinema.layers.conv2plus1d import ParallelConv2Plus1D, SequentialConv2Plus1D
 from kinema.layers.i3d import InflatedConv
@@ -17,6 +20,7 @@ from kinema.layers.stm import STMConv
 from kinema.layers.stsm import SpatioTemporalShift
 from kinema.layers.tadaconv import TAdaConv
 from kinema.layers.tam import TemporalAdaptive
+from kinema.layers.tea import MotionExcitation, tea_block
 from kinema.layers.tsm import TemporalShift
 from kinema.wording import nearest
 
@@ -41,6 +45,11 @@ class TemporalKind:
     there are fewer."""
     last_of_block: bool = False
     """Whether of several places in a block only the last one is taken."""
+    first_of_block: bool = False
+    """Whether of several places in a block only the first one is taken."""
+    in_splits: Callable[..., tuple[nn.Module, ...]] | None = None
+    """Where a block splits its channels, as Res2Net's do, and no other site is given, makes what stands there instead:
+    from the modules of the split, with the layer's own options, what takes the place of each."""
     in_turn: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
     """Option -> word -> the values that the word deals out in turn, from the network's first layer to its last."""
     starts_as_2d: bool = False
@@ -110,6 +119,8 @@ TEMPORAL_LAYERS: dict[str, TemporalKind | None] = {
     "tadaconv": TemporalKind(TAdaConv, site="spatial_bn", starts_as_2d=True),
     "conv2plus1d_sequential": TemporalKind(SequentialConv2Plus1D, site="spatial", starts_as_2d=True),
     "conv2plus1d_parallel": TemporalKind(ParallelConv2Plus1D, site="spatial", starts_as_2d=True),
+    "action": TemporalKind(ActionExcitation, site="entry", wraps=True, thin_from=23),
+    "tea": TemporalKind(MotionExcitation, site="spatial", wraps=True, first_of_block=True, in_splits=tea_block),
     "i3d": TemporalKind(InflatedConv, site="entry", pattern=((1,), (1, 0), (1, 0), (0, 1))),
 }
 """Name -> layer; `none` is TSN, frames that meet only in the average of their logits."""
