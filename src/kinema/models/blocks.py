@@ -27,6 +27,9 @@ class BlockParts:
     """Whether the block as a whole takes frames [N, C, H, W]."""
     list_of_blocks: bool = False
     """Whether what it is a part of is no block, but a list of many."""
+    split: tuple[str, ...] = ()
+    """Where it splits its channels: the norm and the activation behind which it does, a conv for each split but the
+    last, and the conv that takes them all again."""
     residual: str | None = None
     """Attribute that says whether the block has a residual: without one there is no entry, as in TSM's official code
     for MobileNetV2."""
@@ -68,7 +71,13 @@ BLOCKS: dict[str, tuple[BlockParts, ...]] = {
     "torchvision.models.resnet.BasicBlock": _BASIC,
     "torchvision.models.resnet.Bottleneck": _BOTTLENECK,
     "timm.models.res2net.Bottle2neck": (
-        BlockParts(family="Res2Net", entry=("conv1",), spatial=(("convs.*", "bns.*"),), exit="bn3"),
+        BlockParts(
+            family="Res2Net",
+            entry=("conv1",),
+            spatial=(("convs.*", "bns.*"),),
+            exit="bn3",
+            split=("bn1", "relu", "convs.*", "conv3"),
+        ),
     ),
     "timm.models.regnet.Bottleneck": (
         BlockParts(family="RegNet", entry=_named("conv1"), spatial=_pairs("conv2"), exit="conv3.bn"),

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from torch import nn
+
 from kinema.layers.abm import BilinearConv
+from kinema.layers.action import ActionExcitation
 from kinema.layers.contract import TemporalLayer
 from kinema.layers.conv2plus1d import ParallelConv2Plus1D, SequentialConv2Plus1D
 from kinema.layers.gsf import GateShiftFuse
@@ -22,6 +25,7 @@ from kinema.layers.stm import STMConv
 from kinema.layers.stsm import SpatioTemporalShift
 from kinema.layers.tadaconv import TAdaConv
 from kinema.layers.tam import TemporalAdaptive
+from kinema.layers.tea import MotionExcitation, tea_block
 from kinema.layers.tin import TemporalInterlace
 from kinema.layers.tsm import TemporalShift
 from kinema.wording import nearest
@@ -47,6 +51,9 @@ class TemporalKind:
     there are fewer."""
     of_block: Literal["every", "first", "last"] = "every"
     """Which of several places in a block are taken."""
+    in_splits: Callable[..., tuple[nn.Module, ...]] | None = None
+    """Where a block splits its channels, as Res2Net's do, and no other site is given, makes what stands there instead:
+    from the modules of the split, with the layer's own options, what takes the place of each."""
     in_turn: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
     """Option -> word -> the values that the word deals out in turn, from the network's first layer to its last."""
     starts_as_2d: bool = False
@@ -129,6 +136,8 @@ TEMPORAL_LAYERS: dict[str, TemporalKind | None] = {
     "gsm": TemporalKind(GateShift, site="exit", wraps=True),
     "gsf": TemporalKind(GateShiftFuse, site="exit", wraps=True),
     "tin": TemporalKind(TemporalInterlace, site="entry", wraps=True, any_length=False),
+    "action": TemporalKind(ActionExcitation, site="entry", wraps=True, thin_from=23),
+    "tea": TemporalKind(MotionExcitation, site="spatial", wraps=True, of_block="first", in_splits=tea_block),
     "i3d": TemporalKind(InflatedConv, site="entry", pattern=((1,), (1, 0), (1, 0), (0, 1))),
     "nonlocal": TemporalKind(
         NonLocal,

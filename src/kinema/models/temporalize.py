@@ -10,7 +10,7 @@ from torch import nn
 
 from kinema.layers.contract import TemporalLayer
 from kinema.models.placing import replacements_at
-from kinema.models.sites import Site, find_sites, named_sites
+from kinema.models.sites import Site, find_sites, named_sites, split_sites
 from kinema.models.temporal_layers import TemporalKind, lookup
 from kinema.models.temporal_pool import TemporalPool, add_temporal_pool, pooled_length, remove_temporal_pool
 from kinema.wording import nearest
@@ -68,17 +68,31 @@ def temporalize(
     before: list[tuple[str, nn.Module]] = []
     try:
         for kind, places in chosen:
-            built: dict[str, nn.Module] = {}
-            for number, place in enumerate(places):
-                frames = pooled_length(num_frames) if place.paths[0] in pooled else num_frames
-                build = partial(kind.layer, num_frames=frames, causal=causal, **kind.deal(options, number))
-                built |= replacements_at(backbone, place, build, wraps=kind.wraps)
-            before += _replace(backbone, built)
+            lengths = [pooled_length(num_frames) if place.paths[0] in pooled else num_frames for place in places]
+            before += _replace(backbone, _built(backbone, kind, places, lengths, causal=causal, options=options))
     except BaseException:  # what the first layer has taken, the second may refuse
         _replace(backbone, dict(reversed(before)))
         remove_temporal_pool(backbone)
         raise
     return backbone
+
+
+def _built(
+    backbone: nn.Module,
+    kind: TemporalKind,
+    places: list[Site],
+    lengths: list[int],
+    *,
+    causal: bool,
+    options: dict[str, Any],
+) -> dict[str, nn.Module]:
+    """Builds a kind's layers for their places, each for its own T; returns path -> what is to stand there."""
+    built: dict[str, nn.Module] = {}
+    for number, (place, frames) in enumerate(zip(places, lengths, strict=True)):
+        make = kind.in_splits if place.is_split and kind.in_splits else kind.layer
+        build = partial(make, num_frames=frames, causal=causal, **kind.deal(options, number))
+        built |= replacements_at(backbone, place, build, wraps=kind.wraps)
+    return built
 
 
 def _replace(backbone: nn.Module, modules: dict[str, nn.Module]) -> list[tuple[str, nn.Module]]:
@@ -136,6 +150,9 @@ def _chosen_sites(
         in_order = found if kind.of_block == "last" else found[::-1]
         chosen = {(place.stage, place.index): place for place in in_order}.values()
         found = [place for place in found if place in chosen]
+    if kind.in_splits is not None and site is None:
+        splits = split_sites(backbone)
+        found = [splits.get((place.stage, place.index), place) for place in found]
     if every is None and kind.ends_stage is not None:
         return _ending(found, kind.ends_stage)
     if every is None and kind.pattern is not None:
