@@ -54,6 +54,8 @@ class TemporalInterlace(TemporalLayer):
         ValueError: If net does not say how many channels it takes or takes less than four, or num_divisions is below 1.
     """
 
+    any_length = False
+
     def __init__(self, net: nn.Module, *, num_frames: int, num_divisions: int = 4, causal: bool = False) -> None:
         super().__init__(num_frames=num_frames, causal=causal)
         channels, weight = channels_into(net), next(net.parameters(), torch.empty(0))
@@ -69,20 +71,6 @@ class TemporalInterlace(TemporalLayer):
         self.channels = max(channels // num_divisions // NUM_GROUPS, 1) * NUM_GROUPS
         self.offset_net = OffsetNet(self.channels, num_frames).to(weight)
         self.weight_net = WeightNet(self.channels).to(weight)
-
-    def check_num_frames(self, num_frames: int) -> None:
-        """Refuses another T than the one that the weights are for.
-
-        Raises:
-            ValueError: If num_frames is another T.
-        """
-        super().check_num_frames(num_frames)
-        own = getattr(self, "num_frames", num_frames)
-        if num_frames != own:
-            raise ValueError(
-                f"num_frames must stay {own} in a {type(self).__name__}, whose weights depend on it, got {num_frames}; "
-                "sample that many frames, or train a network with the other number"
-            )
 
     def forward(self, x: Tensor) -> Tensor:
         """Moves channels, then runs `net`.

@@ -58,8 +58,6 @@ class TemporalKind:
     """Option -> word -> the values that the word deals out in turn, from the network's first layer to its last."""
     starts_as_2d: bool = False
     """Whether a fresh one computes what the 2D network did, to the last bit, so that it sees no order until trained."""
-    any_length: bool = True
-    """Whether its T can change once it is built."""
     sees_order: bool = True
     """Whether frames in another order can change more than the order of its outputs. Where not, frames do meet, but a
     network of this layer alone cannot tell a clip from its reversal."""
@@ -68,6 +66,11 @@ class TemporalKind:
     def takes_norm(self) -> bool:
         """Whether it is built from a conv and its batch norm."""
         return self.site == "spatial_bn"
+
+    @property
+    def any_length(self) -> bool:
+        """Whether its T can change once it is built."""
+        return bool(getattr(self.layer, "any_length", True))
 
     @property
     def option_names(self) -> list[str]:
@@ -122,7 +125,7 @@ TEMPORAL_LAYERS: dict[str, TemporalKind | None] = {
     "stm": TemporalKind(STMConv, site="spatial"),
     "stsm": TemporalKind(SpatioTemporalShift, site="entry", wraps=True),
     "stam": TemporalKind(STAMConv, site="spatial_bn", starts_as_2d=True),
-    "tam": TemporalKind(TemporalAdaptive, site="spatial", wraps=True, of_block="last", any_length=False),
+    "tam": TemporalKind(TemporalAdaptive, site="spatial", wraps=True, of_block="last"),
     "tadaconv": TemporalKind(TAdaConv, site="spatial_bn", starts_as_2d=True),
     "abm": TemporalKind(
         BilinearConv,
@@ -135,7 +138,7 @@ TEMPORAL_LAYERS: dict[str, TemporalKind | None] = {
     "conv2plus1d_parallel": TemporalKind(ParallelConv2Plus1D, site="spatial", starts_as_2d=True),
     "gsm": TemporalKind(GateShift, site="exit", wraps=True),
     "gsf": TemporalKind(GateShiftFuse, site="exit", wraps=True),
-    "tin": TemporalKind(TemporalInterlace, site="entry", wraps=True, any_length=False),
+    "tin": TemporalKind(TemporalInterlace, site="entry", wraps=True),
     "action": TemporalKind(ActionExcitation, site="entry", wraps=True, thin_from=23),
     "tea": TemporalKind(MotionExcitation, site="spatial", wraps=True, of_block="first", in_splits=tea_block),
     "i3d": TemporalKind(InflatedConv, site="entry", pattern=((1,), (1, 0), (1, 0), (0, 1))),
