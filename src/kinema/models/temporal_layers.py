@@ -17,6 +17,7 @@ from kinema.layers.stm import STMConv
 from kinema.layers.stsm import SpatioTemporalShift
 from kinema.layers.tadaconv import TAdaConv
 from kinema.layers.tam import TemporalAdaptive
+from kinema.layers.tdn import TemporalDifference
 from kinema.layers.tsm import TemporalShift
 from kinema.wording import nearest
 
@@ -111,6 +112,7 @@ TEMPORAL_LAYERS: dict[str, TemporalKind | None] = {
     "conv2plus1d_sequential": TemporalKind(SequentialConv2Plus1D, site="spatial", starts_as_2d=True),
     "conv2plus1d_parallel": TemporalKind(ParallelConv2Plus1D, site="spatial", starts_as_2d=True),
     "i3d": TemporalKind(InflatedConv, site="entry", pattern=((1,), (1, 0), (1, 0), (0, 1))),
+    "tdn": TemporalKind(TemporalDifference, site="spatial", wraps=True, last_of_block=True, pattern=((0,), (1,))),
 }
 """Name -> layer; `none` is TSN, frames that meet only in the average of their logits."""
 
