@@ -25,6 +25,7 @@ from kinema.layers.stm import STMConv
 from kinema.layers.stsm import SpatioTemporalShift
 from kinema.layers.tadaconv import TAdaConv
 from kinema.layers.tam import TemporalAdaptive
+from kinema.layers.tdn import TemporalDifference
 from kinema.layers.tea import MotionExcitation, tea_block
 from kinema.layers.tin import TemporalInterlace
 from kinema.layers.tsm import TemporalShift
@@ -151,6 +152,7 @@ TEMPORAL_LAYERS: dict[str, TemporalKind | None] = {
         sees_order=False,
     ),
     "motionsqueeze": TemporalKind(MotionSqueeze, site="block", wraps=True, ends_stage=1),
+    "tdn": TemporalKind(TemporalDifference, site="spatial", wraps=True, of_block="last", pattern=((0,), (1,))),
 }
 """Name -> layer; `none` is TSN, frames that meet only in the average of their logits."""
 
