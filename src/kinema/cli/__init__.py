@@ -52,7 +52,7 @@ def evaluate(weights: str, recipe: EvaluationRecipe, *, json_file: str | None) -
         raise ValueError(
             f"json must be a file in a folder that can be written to, got {json_file}; make the folder first"
         )
-    evaluation = evaluate_weights(Path(weights), recipe, console=Console())
+    evaluation = evaluate_weights(weights, recipe, console=Console())
     for name, reason in evaluation.errors.items():
         print(f"kinema: {name} counts as wrong: {reason}", file=sys.stderr)
     if json_file:

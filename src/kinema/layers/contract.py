@@ -45,6 +45,14 @@ class TemporalLayer(nn.Module, ABC):
         if num_frames < 1:
             raise ValueError(f"num_frames must be at least 1, got {num_frames}; 8 and 16 are usual")
 
+    def takes_num_frames(self, num_frames: int) -> bool:
+        """Tells whether T can change to this."""
+        try:
+            self.check_num_frames(num_frames)
+        except ValueError:
+            return False
+        return True
+
     def step(self, x: Tensor, state: Any | None = None) -> tuple[Tensor, Any]:  # noqa: ANN401 (each layer has its own)
         """Runs one more frame of N running clips; frame after frame it equals `forward` on the whole clip.
 
