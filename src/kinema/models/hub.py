@@ -106,26 +106,36 @@ def upload(files: Mapping[str, Path | bytes], target: str, *, private: bool, mes
         if not public:
             operations = [CommitOperationAdd(name, content) for name, content in files.items()]
             return str(api.create_commit(address.repo, operations, commit_message=message).commit_url)
-    except Exception as error:  # the hub's HTTP client is no part of its API, so its errors have no name here
+    except Exception as error:  # as in _download
         raise _in_words(error, target) from error
     raise ValueError(f"{target}: a private repository must be new or private, got a public one; make it private first")
 
 
 def _download(source: str) -> Path:
-    from huggingface_hub import hf_hub_download
+    """Returns the cache's copy, the newest one where the hub can be reached.
+
+    The hub is asked once, which fails at once where its library would try again for half a minute.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 
     address = Address.of(source)
+    repo, revision = address.repo, address.revision
     try:
-        return Path(hf_hub_download(address.repo, WEIGHTS_FILE, revision=address.revision, etag_timeout=REACH_SECONDS))
-    except Exception as error:  # as above
-        raise _in_words(error, source) from error
+        get_hf_file_metadata(hf_hub_url(repo, WEIGHTS_FILE, revision=revision), timeout=REACH_SECONDS)
+        return Path(hf_hub_download(repo, WEIGHTS_FILE, revision=revision))
+    except Exception as error:  # the hub's HTTP client is no part of its API, so its errors have no name here
+        said = _in_words(error, source)
+        copy = None if isinstance(said, ValueError) else try_to_load_from_cache(repo, WEIGHTS_FILE, revision=revision)
+        if isinstance(copy, str):
+            return Path(copy)
+        raise said from error
 
 
 def _in_words(error: Exception, source: str) -> Exception:
     """Says in a sentence what the hub's library could not do."""
     from huggingface_hub import errors
 
-    reason = next(iter(str(error.__cause__ or error).strip().splitlines()), type(error).__name__)
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
     if isinstance(error, errors.GatedRepoError):
         return ValueError(
             f"{source}: the model must be open to you, got a gated one; ask for it on its page, then {TOKEN}"

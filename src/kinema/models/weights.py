@@ -91,6 +91,23 @@ def read_metadata(path: str | Path) -> dict[str, str]:
         raise _not_ours(path, error) from error
 
 
+def read_spec(path: str | Path) -> ClipSpec:
+    """Reads how a video becomes a clip for the model that a file holds.
+
+    Args:
+        path: What `load_model` takes.
+
+    Returns:
+        The spec, class names included.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        OSError: If the hub cannot be reached.
+        ValueError: If it is none of ours.
+    """
+    return ClipSpec.from_json(_read_metadata_of_model(path)["spec"])
+
+
 def initialize_from(model: VideoClassifier, path: str | Path) -> list[str]:
     """Starts a model from a file of weights: all that fits by what it is; the head only for equal classes.
 
