@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
@@ -355,3 +356,19 @@ def test_groups_that_cannot_be_divided_are_refused_rather_than_nothing_held_out(
     one_group = replace(recipe, data=replace(recipe.data, group_pattern="mp4"))
     with pytest.raises(ValueError, match=r"data\.val_fraction must leave something to hold out, got 0\.2 of 24 videos"):
         train(one_group, console=quiet())
+
+
+def test_a_run_starts_from_a_file_of_2d_weights_and_keeps_its_name_only(motion_root, tmp_path):
+    torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "frames.pth")
+    recipe = small_recipe(motion_root, tmp_path / "run", epochs=1)
+    recipe = replace(recipe, model=replace(recipe.model, pretrained=os.path.relpath(tmp_path / "frames.pth")))
+    console = quiet()
+
+    result = train(recipe, console=console)
+
+    assert "2D weights from" in console.file.getvalue()
+    assert "classifier left out: fc.weight, fc.bias" in console.file.getvalue()
+    assert result.recipe.model.pretrained == str(tmp_path / "frames.pth")
+    kept = json.loads(read_metadata(result.last)["recipe"])["model"]["pretrained"]
+    assert kept == "frames.pth"
+    assert train(result.recipe, resume=True, console=quiet()).recipe == result.recipe

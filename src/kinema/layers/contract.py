@@ -59,6 +59,14 @@ class TemporalLayer(nn.Module, ABC):
                 "sample that many frames, or train a network with the other number"
             )
 
+    def takes_num_frames(self, num_frames: int) -> bool:
+        """Tells whether T can change to this."""
+        try:
+            self.check_num_frames(num_frames)
+        except ValueError:
+            return False
+        return True
+
     def step(self, x: Tensor, state: Any | None = None) -> tuple[Tensor, Any]:  # noqa: ANN401 (each layer has its own)
         """Runs one more frame of N running clips; frame after frame it equals `forward` on the whole clip.
 

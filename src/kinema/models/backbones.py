@@ -11,11 +11,8 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_c
 from huggingface_hub.errors import EntryNotFoundError
 from torch import nn
 
+from kinema.models.hub import REACH_SECONDS, WEIGHTS_FILE
 from kinema.spec import ClipSpec
-
-WEIGHTS_FILE = "model.safetensors"
-REACH_SECONDS = 10.0
-"""How long to wait for the hub's first answer before giving up."""
 
 
 def create_backbone(name: str, *, pretrained: bool = False, in_channels: int = 3) -> nn.Module:

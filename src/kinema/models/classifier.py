@@ -9,12 +9,14 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from kinema.layers.folding import fold_time, unfold_time
 from kinema.models.backbones import backbone_spec, create_backbone, num_features
+from kinema.models.pretrained import load_pretrained
 from kinema.models.short_term import STACKED_FRAMES
 from kinema.models.temporal_pool import frames_out
 from kinema.models.temporalize import set_num_frames, temporalize
@@ -44,6 +46,16 @@ class ModelConfig:
     """Whether no frame sees a later one."""
     options: dict[str, Any] = field(default_factory=dict)
     """Options of the temporal layers and of `temporalize`."""
+
+    @property
+    def stack(self) -> int:
+        """How many neighbouring frames it takes, stacked in the channels, in place of one."""
+        return _stack(self.options)
+
+    @property
+    def frame_channels(self) -> int:
+        """Channels of one of these; 3 for RGB."""
+        return self.in_channels // self.stack
 
     def to_json(self) -> str:
         """Returns the config as one line of JSON."""
@@ -85,6 +97,8 @@ class VideoClassifier(nn.Module):
         nn.init.zeros_(self.head.bias)
         self.config = config
         self.spec = spec
+        self.notes: tuple[str, ...] = ()
+        """Lines to print about the file that its 2D weights came from; not saved."""
 
     def forward(self, clip: Tensor) -> Tensor:
         """Recognises clips.
@@ -155,7 +169,7 @@ def create_model(
     temporal: str | Sequence[str] = "none",
     num_frames: int = 8,
     spec: ClipSpec | None = None,
-    pretrained: bool = False,
+    pretrained: bool | str | Path = False,
     dropout: float = 0.0,
     causal: bool = False,
     **options: Any,  # noqa: ANN401 (the temporal layers' own, checked by temporalize)
@@ -168,7 +182,8 @@ def create_model(
         temporal: One or several names in `TEMPORAL_LAYERS`.
         num_frames: Frames T of a clip.
         spec: How a video becomes a clip; by default what the backbone's weights were trained with.
-        pretrained: Whether to start from the weights that timm publishes for the backbone.
+        pretrained: Whether to start from the weights that timm publishes for the backbone; or a file of 2D weights, in
+            timm's or torchvision's layout (`load_pretrained`): what of it was not taken, the model's `notes` say.
         dropout: Share of features dropped before the head in training.
         causal: Whether no frame sees a later one.
         **options: Options of the temporal layers and of `temporalize`.
@@ -177,7 +192,8 @@ def create_model(
         The network, in training mode.
 
     Raises:
-        ValueError: If a name is unknown, a number is out of range, or weights cannot be had.
+        FileNotFoundError: If `pretrained` is a file that is not there.
+        ValueError: If a name is unknown, a number is out of range, or weights cannot be had or do not fit.
     """
     config = ModelConfig(
         backbone=backbone,
@@ -192,33 +208,38 @@ def create_model(
     return make_model(config, spec=spec, pretrained=pretrained)
 
 
-def make_model(config: ModelConfig, *, spec: ClipSpec | None, pretrained: bool = False) -> VideoClassifier:
+def make_model(config: ModelConfig, *, spec: ClipSpec | None, pretrained: bool | str | Path = False) -> VideoClassifier:
     """Builds the network that a config describes.
 
     Args:
         config: What to build.
         spec: How a video becomes a clip; by default what the backbone's weights were trained with.
-        pretrained: Whether to start from the weights that timm publishes for the backbone.
+        pretrained: Whether to start from the weights that timm publishes for the backbone, or a file of 2D weights.
 
     Returns:
         The network, in training mode.
 
     Raises:
-        ValueError: If a name is unknown, a number is out of range, or weights cannot be had.
+        FileNotFoundError: If `pretrained` is a file that is not there.
+        ValueError: If a name is unknown, a number is out of range, or weights cannot be had or do not fit.
     """
     if config.num_classes < 1:
         raise ValueError(f"num_classes must be at least 1, got {config.num_classes}; count the dataset's classes")
     if not 0.0 <= config.dropout < 1.0:
         raise ValueError(f"dropout must be at least 0 and below 1, got {config.dropout}; 0.5 is usual")
-    stack = _stack(config.options)
+    stack = config.stack
     if stack > 1 and spec is not None and spec.stack != stack:
         raise ValueError(
             f"stack of the spec must be {stack} for short_term, got {spec.stack}; make it ClipSpec(stack={stack}, ...)"
         )
-    backbone = create_backbone(config.backbone, pretrained=pretrained, in_channels=config.in_channels // stack)
+    file = None if isinstance(pretrained, bool) else pretrained
+    backbone = create_backbone(config.backbone, pretrained=pretrained is True, in_channels=config.frame_channels)
+    notes = [] if file is None else load_pretrained(backbone, file)
     spec = spec or dataclasses.replace(backbone_spec(backbone, num_frames=config.num_frames), stack=stack)
     temporalize(backbone, config.temporal, num_frames=config.num_frames, causal=config.causal, **config.options)
-    return VideoClassifier(backbone, num_features=num_features(backbone), config=config, spec=spec)
+    model = VideoClassifier(backbone, num_features=num_features(backbone), config=config, spec=spec)
+    model.notes = tuple(notes)
+    return model
 
 
 def _stack(options: Mapping[str, Any]) -> int:
