@@ -62,6 +62,9 @@ class Handler(BaseHTTPRequestHandler):
             if repo is not None:
                 self._reply({"id": "/".join(parts[2:4]), "private": repo.private, "sha": repo.head})
             return
+        if len(parts) < 5 or parts[2] != "resolve":  # its library asks for a few things of its own
+            self._refuse(404, "")
+            return
         owner, name, _, revision, *rest = parts
         repo = self._open(f"{owner}/{name}")
         if repo is None:

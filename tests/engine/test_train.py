@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,6 +38,7 @@ from kinema.engine.run_folder import stored_recipe
 from kinema.engine.train import train
 from kinema.models.temporal_layers import TEMPORAL_LAYERS
 from kinema.models.weights import load_model, read_metadata
+from kinema.report.results import find_results
 
 
 def small_recipe(root, out, *, epochs=2, workers=0, **fields):
@@ -128,6 +130,17 @@ def test_weights_carry_spec_recipe_and_fingerprint_without_local_paths(finished,
     assert recipe.optimizer == result.recipe.optimizer
     for path in (motion_root.parent, result.last.parent.parent):
         assert str(path) not in json.dumps(metadata)
+
+
+def test_a_runs_own_scores_are_found_beside_its_weights(finished, tmp_path):
+    result, _ = finished
+    (last,), (best,) = find_results(result.last), find_results(result.best)
+    assert (last.top1, best.top1) == pytest.approx((result.held_out.top1, result.best_top1))
+    assert last.protocol == result.held_out.protocol
+    assert "flatters" in " ".join(best.notes)
+    assert "flatters" not in " ".join(last.notes)
+    shutil.copy(result.last, tmp_path / result.last.name)
+    assert find_results(tmp_path / result.last.name) == []
 
 
 def test_the_recipe_in_the_folder_can_be_run_again(finished):

@@ -135,6 +135,8 @@ def _in_words(error: Exception, source: str) -> Exception:
     """Says in a sentence what the hub's library could not do."""
     from huggingface_hub import errors
 
+    if type(error) is RuntimeError and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # of an upload that failed, the library says nothing else
     reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
     if isinstance(error, errors.GatedRepoError):
         return ValueError(
