@@ -54,3 +54,7 @@ def test_stsm_sees_order_only_where_it_shifts_along_time(axes: str, sees: bool):
 def test_a_network_without_a_temporal_layer_cannot():
     # A clip and its reversal have the same logits but for rounding, which may decide a few ties.
     assert trained_accuracy("none") < 0.6
+
+
+def test_a_head_that_relates_frames_needs_no_temporal_layer():
+    assert trained_accuracy("none", head="trn", steps=50) > 0.9

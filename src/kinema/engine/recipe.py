@@ -130,6 +130,9 @@ class ModelRecipe:
     """Chance that a feature before the head is dropped in training."""
     causal: bool = False
     """Whether temporal layers look only at the past, as a live stream needs."""
+    head: str = "linear"
+    """What makes logits of the frames' features: `linear`, the mean of each frame's own, or `trn`, relations of frames
+    (docs/layers.md)."""
 
     def __post_init__(self) -> None:
         """Checks the ranges."""

@@ -143,6 +143,7 @@ def _create(recipe: Recipe, data: TrainingData, *, pretrained: bool) -> VideoCla
         pretrained=pretrained,
         dropout=recipe.model.dropout,
         causal=recipe.model.causal,
+        head=recipe.model.head,
         **recipe.model.options,
     )
     span, spacing = measure_timing(data.train, num_frames=recipe.clip.num_frames, seed=recipe.seed)

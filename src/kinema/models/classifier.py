@@ -1,4 +1,4 @@
-"""The video network: a temporalized backbone, a linear head on every frame, the mean of the frames' logits.
+"""The video network: a temporalized backbone, and a head that makes logits of its features.
 
 Shapes: N clips, T frames, C channels, H x W pixels, D features, K classes.
 """
@@ -15,12 +15,10 @@ from torch import Tensor, nn
 
 from kinema.layers.folding import fold_time, unfold_time
 from kinema.models.backbones import backbone_spec, create_backbone, num_features
+from kinema.models.heads import HEADS, LinearHead, check_head
 from kinema.models.temporal_pool import frames_out
 from kinema.models.temporalize import set_num_frames, temporalize
 from kinema.spec import ClipSpec
-
-HEAD_STD = 0.001
-"""Standard deviation of a fresh head's weights, as in TSM's official code: all classes start equal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +39,8 @@ class ModelConfig:
     """Share of features dropped before the head in training."""
     causal: bool = False
     """Whether no frame sees a later one."""
+    head: str = "linear"
+    """Name in `HEADS`."""
     options: dict[str, Any] = field(default_factory=dict)
     """Options of the temporal layers."""
 
@@ -79,9 +79,8 @@ class VideoClassifier(nn.Module):
         _check_spec(spec, config)
         self.backbone = backbone
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(num_features, config.num_classes)
-        nn.init.normal_(self.head.weight, std=HEAD_STD)
-        nn.init.zeros_(self.head.bias)
+        frames = frames_out(backbone, config.num_frames)
+        self.head = HEADS[config.head](num_features, config.num_classes, num_frames=frames)
         self.config = config
         self.spec = spec
 
@@ -92,12 +91,12 @@ class VideoClassifier(nn.Module):
             clip: Normalized clips [N, T, C, H, W].
 
         Returns:
-            Logits [N, K], the mean of the frames' own.
+            Logits [N, K].
 
         Raises:
             ValueError: If the clips have another shape.
         """
-        return self.frame_logits(clip).mean(dim=1)  # [N, K]
+        return self.head(self._features(clip))  # [N, K]
 
     def frame_logits(self, clip: Tensor) -> Tensor:
         """Gives each frame's own logits.
@@ -109,12 +108,14 @@ class VideoClassifier(nn.Module):
             Logits [N, T, K]; behind a temporal pool T is half of the clip's.
 
         Raises:
-            ValueError: If the clips have another shape.
+            ValueError: If the clips have another shape, or the head is one that only whole clips have logits in.
         """
-        self._check_clip(clip)
-        features = self.backbone(fold_time(clip))  # [N*T, D]
-        frames = frames_out(self.backbone, self.config.num_frames)
-        return unfold_time(self.head(self.dropout(features)), frames)  # [N, T, K]
+        if not isinstance(self.head, LinearHead):
+            raise ValueError(
+                f"head must be 'linear' for logits of single frames, got {self.config.head!r}, which has them of whole "
+                "clips only; call the model itself"
+            )
+        return self.head.frame_logits(self._features(clip))  # [N, T, K]
 
     def set_num_frames(self, num_frames: int) -> None:
         """Changes T of the layers, the spec and the config.
@@ -123,12 +124,19 @@ class VideoClassifier(nn.Module):
             num_frames: Frames T of a clip.
 
         Raises:
-            ValueError: If a layer cannot change its T; nothing is then changed.
+            ValueError: If a layer or the head cannot change its T; nothing is then changed.
         """
         spec = dataclasses.replace(self.spec, num_frames=num_frames)
+        self.head.check_num_frames(frames_out(self.backbone, num_frames))
         set_num_frames(self.backbone, num_frames)
         self.spec = spec
         self.config = dataclasses.replace(self.config, num_frames=num_frames)
+
+    def _features(self, clip: Tensor) -> Tensor:
+        """Maps clips [N, T, C, H, W] to what the head gets [N, T', D]."""
+        self._check_clip(clip)
+        features = self.backbone(fold_time(clip))  # [N*T', D]
+        return unfold_time(self.dropout(features), frames_out(self.backbone, self.config.num_frames))
 
     def _check_clip(self, clip: Tensor) -> None:
         num_frames, channels = self.config.num_frames, self.config.in_channels
@@ -155,6 +163,7 @@ def create_model(
     pretrained: bool = False,
     dropout: float = 0.0,
     causal: bool = False,
+    head: str = "linear",
     **options: Any,  # noqa: ANN401 (the temporal layers' own, checked by temporalize)
 ) -> VideoClassifier:
     """Builds a video network by name.
@@ -168,6 +177,7 @@ def create_model(
         pretrained: Whether to start from the weights that timm publishes for the backbone.
         dropout: Share of features dropped before the head in training.
         causal: Whether no frame sees a later one.
+        head: What makes logits of the frames' features: `linear`, the mean of each frame's own, or `trn`.
         **options: Options of the temporal layers and of `temporalize`.
 
     Returns:
@@ -184,6 +194,7 @@ def create_model(
         in_channels=3 if spec is None else len(spec.mean),
         dropout=dropout,
         causal=causal,
+        head=head,
         options=options,
     )
     return make_model(config, spec=spec, pretrained=pretrained)
@@ -207,6 +218,7 @@ def make_model(config: ModelConfig, *, spec: ClipSpec | None, pretrained: bool =
         raise ValueError(f"num_classes must be at least 1, got {config.num_classes}; count the dataset's classes")
     if not 0.0 <= config.dropout < 1.0:
         raise ValueError(f"dropout must be at least 0 and below 1, got {config.dropout}; 0.5 is usual")
+    check_head(config.head, causal=config.causal)
     backbone = create_backbone(config.backbone, pretrained=pretrained, in_channels=config.in_channels)
     spec = spec or backbone_spec(backbone, num_frames=config.num_frames)
     temporalize(backbone, config.temporal, num_frames=config.num_frames, causal=config.causal, **config.options)
