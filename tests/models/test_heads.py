@@ -181,9 +181,7 @@ def test_trn_refuses_another_number_of_frames_and_changes_nothing():
     model, x = small_model(temporal="tsm"), clips()
     before = model(x)
 
-    with pytest.raises(
-        ValueError, match="num_frames must stay 4 behind the backbone for head 'trn'.*, got 6; create a"
-    ):
+    with pytest.raises(ValueError, match=r"num_frames must stay 4 behind the backbone for head 'trn'.*, got 6"):
         model.set_num_frames(6)
 
     assert (model.spec.num_frames, model.config.num_frames) == (4, 4)

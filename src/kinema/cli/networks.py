@@ -75,7 +75,7 @@ def sites_arguments(parser: CommandParser) -> None:
 
 def profile_arguments(parser: CommandParser) -> None:
     """Adds the arguments of `profile`."""
-    parser.add_argument("--backbone", type=str, default="resnet50", help="A 2D network by its timm name.")
+    parser.add_argument("--backbone", type=str, default="resnet50", help="A timm name, or a video network.")
     parser.add_argument("--temporal", type=list[str] | str, default="sth", help="Temporal layer, or a list of several.")
     parser.add_argument("--num_frames", type=int, default=8, help="Frames T of a clip.")
     parser.add_argument("--num_classes", type=int, default=174, help="Classes K.")

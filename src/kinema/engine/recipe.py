@@ -116,14 +116,14 @@ class ModelRecipe:
     """The network."""
 
     backbone: str = "resnet18.tv_in1k"
-    """A 2D network by its timm name, weights in full (`resnet50.tv_in1k`)."""
+    """A 2D network by its timm name, weights in full (`resnet50.tv_in1k`), or a whole video network (`r3d_18`)."""
     temporal: list[str] | str = "sth"
     """Temporal layer (`none`, `tsm`, `sth`, `stm`, ...: docs/layers.md), or several, applied from left to right."""
     options: dict[str, Any] = field(default_factory=dict)
     """Options of the temporal layer, such as `fraction: 0.25` of `sth`."""
     pretrained: bool | Literal["auto"] = "auto"
-    """ImageNet weights: `true`, `false`, or `auto`: start from them if they can be had, else say so and start from
-    random weights."""
+    """Published weights (ImageNet's; of whole video networks, Kinetics-400's): `true`, `false`, or `auto`: start from
+    them if they can be had, else say so and start from random weights."""
     init: str | None = None
     """A kinema weights file to start from; with another class list the head is made anew."""
     dropout: float = 0.0

@@ -121,7 +121,7 @@ def _make_model(recipe: Recipe, data: TrainingData, *, fresh: bool, console: Con
         name, reason = recipe.model.backbone, error.__cause__ or error
         _warn(
             console,
-            f"RANDOM WEIGHTS: the ImageNet weights of {name} cannot be had ({reason})",
+            f"RANDOM WEIGHTS: the published weights of {name} cannot be had ({reason})",
             "  training takes longer and needs more data: connect to the network, or start from --model.init FILE",
         )
     if recipe.model.init and fresh:

@@ -18,6 +18,7 @@ from kinema.models.backbones import backbone_spec, create_backbone, num_features
 from kinema.models.heads import HEADS, LinearHead, check_head
 from kinema.models.temporal_pool import frames_out
 from kinema.models.temporalize import set_num_frames, temporalize
+from kinema.models.video_networks import VIDEO_NETWORKS, VideoNetwork, check_alone
 from kinema.spec import ClipSpec
 
 
@@ -26,7 +27,7 @@ class ModelConfig:
     """What a model is built from; saved with its weights."""
 
     backbone: str
-    """timm's name of the 2D network."""
+    """timm's name of the 2D network, or that of a whole video network."""
     temporal: tuple[str, ...]
     """Temporal layers, left to right."""
     num_frames: int
@@ -105,7 +106,7 @@ class VideoClassifier(nn.Module):
             clip: Normalized clips [N, T, C, H, W].
 
         Returns:
-            Logits [N, T, K]; behind a temporal pool T is half of the clip's.
+            Logits [N, T, K]; behind a temporal pool T is half of the clip's, behind a whole video network 1.
 
         Raises:
             ValueError: If the clips have another shape, or the head is one that only whole clips have logits in.
@@ -169,12 +170,13 @@ def create_model(
     """Builds a video network by name.
 
     Args:
-        backbone: timm's name of the 2D network, with the weights' tag where it matters (`resnet50.tv_in1k`).
+        backbone: timm's name of the 2D network, with the weights' tag where it matters (`resnet50.tv_in1k`), or a whole
+            video network (`r3d_18`).
         num_classes: Classes K.
         temporal: One or several names in `TEMPORAL_LAYERS`.
         num_frames: Frames T of a clip.
         spec: How a video becomes a clip; by default what the backbone's weights were trained with.
-        pretrained: Whether to start from the weights that timm publishes for the backbone.
+        pretrained: Whether to start from the weights that are published for the backbone.
         dropout: Share of features dropped before the head in training.
         causal: Whether no frame sees a later one.
         head: What makes logits of the frames' features: `linear`, the mean of each frame's own, or `trn`.
@@ -206,7 +208,7 @@ def make_model(config: ModelConfig, *, spec: ClipSpec | None, pretrained: bool =
     Args:
         config: What to build.
         spec: How a video becomes a clip; by default what the backbone's weights were trained with.
-        pretrained: Whether to start from the weights that timm publishes for the backbone.
+        pretrained: Whether to start from the weights that are published for the backbone.
 
     Returns:
         The network, in training mode.
@@ -218,10 +220,16 @@ def make_model(config: ModelConfig, *, spec: ClipSpec | None, pretrained: bool =
         raise ValueError(f"num_classes must be at least 1, got {config.num_classes}; count the dataset's classes")
     if not 0.0 <= config.dropout < 1.0:
         raise ValueError(f"dropout must be at least 0 and below 1, got {config.dropout}; 0.5 is usual")
+    name = config.backbone
+    if name in VIDEO_NETWORKS:
+        check_alone(name, config.temporal, causal=config.causal, options=config.options, head=config.head)
     check_head(config.head, causal=config.causal)
-    backbone = create_backbone(config.backbone, pretrained=pretrained, in_channels=config.in_channels)
+    backbone = create_backbone(name, pretrained=pretrained, in_channels=config.in_channels)
     spec = spec or backbone_spec(backbone, num_frames=config.num_frames)
-    temporalize(backbone, config.temporal, num_frames=config.num_frames, causal=config.causal, **config.options)
+    if isinstance(backbone, VideoNetwork):
+        backbone.set_num_frames(config.num_frames, size=spec.crop)
+    else:
+        temporalize(backbone, config.temporal, num_frames=config.num_frames, causal=config.causal, **config.options)
     return VideoClassifier(backbone, num_features=num_features(backbone), config=config, spec=spec)
 
 
