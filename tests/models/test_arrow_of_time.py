@@ -62,3 +62,7 @@ def test_a_network_without_such_a_layer_cannot(temporal: str):
     # A clip and its reversal have the same logits but for rounding, which may decide a few ties.
     steps = 25 if temporal == "none" else 50
     assert trained_accuracy(temporal, steps=steps) < 0.6
+
+
+def test_a_head_that_relates_frames_needs_no_temporal_layer():
+    assert trained_accuracy("none", head="trn", steps=50) > 0.9
