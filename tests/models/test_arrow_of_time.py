@@ -43,7 +43,7 @@ BLIND = [name for name in TEMPORAL_LAYERS if name not in SEEING]
 
 @pytest.mark.parametrize("temporal", SEEING)
 def test_a_network_that_sees_order_learns_the_arrow_of_time(temporal: str):
-    # What starts as the 2D network is as blind at first, and what stands in one place only is soon forgotten: more steps.
+    # What starts as the 2D network is as blind at first, and what stands in one place is weak: both need more steps.
     kind = TEMPORAL_LAYERS[temporal]
     steps = 50 if kind.starts_as_2d or kind.ends_stage is not None else 25
     assert trained_accuracy(temporal, steps=steps) > 0.9
