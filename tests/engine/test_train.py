@@ -36,6 +36,8 @@ from kinema.engine.recipe import (
 from kinema.engine.recipe_files import load_yaml, recipe_from_dict, recipe_to_yaml
 from kinema.engine.run_folder import stored_recipe
 from kinema.engine.train import train
+from kinema.models import weights
+from kinema.models.hub import is_on_hub
 from kinema.models.temporal_layers import TEMPORAL_LAYERS
 from kinema.models.weights import load_model, read_metadata
 from kinema.report.results import find_results
@@ -369,6 +371,19 @@ def test_groups_that_cannot_be_divided_are_refused_rather_than_nothing_held_out(
     one_group = replace(recipe, data=replace(recipe.data, group_pattern="mp4"))
     with pytest.raises(ValueError, match=r"data\.val_fraction must leave something to hold out, got 0\.2 of 24 videos"):
         train(one_group, console=quiet())
+
+
+def test_a_run_starts_from_a_model_on_the_hub_and_keeps_its_name(finished, motion_root, tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "find_weights", lambda source: finished[0].last if is_on_hub(source) else Path(source))
+    recipe = small_recipe(motion_root, tmp_path / "run", epochs=1)
+    recipe = replace(recipe, model=replace(recipe.model, init="hf://me/motion"))
+    console = quiet()
+
+    result = train(recipe, console=console)
+
+    assert "initialized from hf://me/motion" in console.file.getvalue()
+    assert stored_recipe(tmp_path / "run").model.init == "hf://me/motion"
+    assert json.loads(read_metadata(result.last)["recipe"])["model"]["init"] == "hf://me/motion"
 
 
 def test_a_run_starts_from_a_file_of_2d_weights_and_keeps_its_name_only(motion_root, tmp_path):

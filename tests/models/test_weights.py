@@ -182,12 +182,12 @@ def tensors_after(model: VideoClassifier, path: Path) -> dict[str, str]:
     return words
 
 
-def around_2d(temporal: str, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def around_2d(temporal: str, weights: dict[str, torch.Tensor], **options: bool) -> dict[str, torch.Tensor]:
     """Tensors of a network that is temporalized with 2D weights in it, always with the same random ones."""
     torch.manual_seed(3)
     backbone = create_backbone("test_resnet")
     backbone.load_state_dict({key.removeprefix("backbone."): value for key, value in weights.items()})
-    temporalize(backbone, temporal, num_frames=4)
+    temporalize(backbone, temporal, num_frames=4, **options)
     return {f"backbone.{key}": value for key, value in backbone.state_dict().items()}
 
 
@@ -225,6 +225,20 @@ def test_a_frame_networks_weights_become_what_temporalize_makes_of_them(temporal
     assert "unused" not in words.values()
     made = {key for key, kind in words.items() if kind == "made from 2D weights"}
     assert bool(made) == (temporal in MAKES_ITS_OWN)
+
+
+def test_what_stands_beside_the_2d_network_is_made_of_it_too(tmp_path: Path):
+    source, other = small_model("none"), small_model("none", seed=5)
+    save_model(tmp_path / "weights.safetensors", source)
+    model = randomize_(create_model("test_resnet", num_frames=4, num_classes=2, short_term=True), seed=1)
+
+    words = tensors_after(model, tmp_path / "weights.safetensors")
+
+    wanted = around_2d("none", of_backbone(source), short_term=True)
+    from_others = around_2d("none", of_backbone(other), short_term=True)
+    for key, value in of_backbone(model).items():
+        assert torch.equal(value, wanted[key]) or torch.equal(wanted[key], from_others[key]), key
+    assert "made from 2D weights" in words.values()
 
 
 @pytest.mark.parametrize("temporal", [name for name, kind in TEMPORAL_LAYERS.items() if kind and kind.starts_as_2d])

@@ -19,6 +19,7 @@ WEIGHTS_FILE = "model.safetensors"
 REACH_SECONDS = 10.0
 """How long to wait for the hub's first answer before giving up."""
 TOKEN = "give a token that may (`hf auth login`, or HF_TOKEN)"
+"""What to do about a refusal."""
 
 
 @dataclass(frozen=True)

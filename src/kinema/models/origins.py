@@ -94,11 +94,11 @@ def match(
             parts.add((layer, ours[key].part))
     late = tuple(key for key in pairs if (ours[key].layer, ours[key].part) in parts)
     copied = {key: source for key, source in pairs.items() if key not in late}
-    kept = {origin.name for origin in ours.values()}
-    left = {origin.name: key for key, origin in theirs.items() if origin.layer is None and origin.name not in kept}
-    made = made_from_2d(config, {name: weights[key] for name, key in left.items()}) if left else {}
+    rest = {key for key in shapes if key.startswith(BACKBONE) and key not in pairs}
+    flat = {origin.name: weights[key] for key, origin in theirs.items() if origin.layer is None}
+    made = {key: value for key, value in made_from_2d(config, flat).items() if key in rest} if rest else {}
     layers = {ours[key].name.partition(":")[0] for key in made}
-    used = {*pairs.values(), *(key for name, key in left.items() if name.rpartition(".")[0] in layers)}
+    used = {*pairs.values(), *(places[name] for name in flat if name.rpartition(".")[0] in layers)}
     return Start(
         copied=copied,
         made=made,
@@ -136,7 +136,7 @@ def origins(config: ModelConfig) -> dict[str, Origin]:
 
 
 def made_from_2d(config: ModelConfig, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Lets temporal layers make their weights from those of a 2D network, where they do not keep them as they are.
+    """Lets temporal layers make their weights from those of a 2D network, beside those that they keep as they are.
 
     Which of a layer's tensors it makes, a 2D network of NaNs says: they turn up in these.
 

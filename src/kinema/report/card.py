@@ -94,7 +94,7 @@ def _network(model: VideoClassifier) -> str:
         ),
         ("causal", "yes: no frame sees a later one" if config.causal else "no"),
         ("frames T of a clip", f"{config.num_frames}"),
-        ("channels of a frame", f"{config.in_channels}"),
+        ("channels of a frame", f"{config.frame_channels}"),
         ("classes K", f"{config.num_classes}"),
         ("parameters", f"{counted.parameters / 1e6:.2f} M"),
         (
@@ -111,6 +111,7 @@ def _spec(spec: ClipSpec) -> str:
 
     rows = [
         ("frames", f"{spec.num_frames}, one from each of as many equal parts of the video"),
+        ("neighbours", f"{spec.stack} frames stacked in place of each" if spec.stack > 1 else "none: each frame alone"),
         ("scaling", f"short side to {spec.resize} pixels, {spec.interpolation}, antialiased"),
         ("crop", f"{_square(spec.crop)} pixels"),
         ("mean", f"{numbers(spec.mean)} of values in [0, 1]"),

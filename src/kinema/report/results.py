@@ -104,7 +104,9 @@ def find_results(file: Path) -> list[Result]:
         or not log.is_file()
     ):
         return []
-    if own is None or recipe_to_json(run_folder.stored_recipe(folder)) != own:
+    if own is None or not (folder / run_folder.RECIPE).is_file():
+        return []
+    if recipe_to_json(run_folder.stored_recipe(folder)) != own:
         return []
     with log.open(newline="", encoding="utf-8") as lines:
         scores = {row["epoch"]: row["val_top1"] for row in csv.DictReader(lines)}
