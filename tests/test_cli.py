@@ -131,7 +131,7 @@ def test_the_package_runs_as_a_module():
         (["predict", "w", "f", "--topp", "3"], "did you mean --top?"),
         (["train", "--overwrite=false"], "--overwrite must stand without a value, got 'false'"),
         (["profile", "--options.num_frames", "16"], "options must hold options of the temporal layer only"),
-        (["profile", "--size", "0", "--backbone", "test_resnet"], "size must be at least 1, got 0"),
+        (["profile", "--size", "0", "--backbone", "test_resnet"], "size must be a whole number of at least 1, got 0"),
         (
             ["profile", "--size", "32", "--backbone", "inception_v3"],
             "size must be one that the network can take, got 32",

@@ -112,8 +112,8 @@ def skeleton(name: str, **options: object) -> nn.Module:
         ("mobilenetv3_small_100", (6, 11, 11, 11, 11)),  # the last of timm's blocks is the 1 x 1 conv of the head
         ("efficientnet_b0", (9, 16, 16, 16, 16)),
         ("convnext_tiny", (18, 18, 0, 18, 18)),  # 3 + 3 + 9 + 3 blocks with a layer norm
-        ("inception_v3", (40, 50, 50, 0, 11)),
-        ("inception_v4", (60, 79, 79, 0, 16)),
+        ("inception_v3", (40, 50, 50, 11, 11)),
+        ("inception_v4", (60, 79, 79, 16, 16)),
         ("test_byobnet", (4, 5, 5, 4, 4)),
         ("test_nfnet", (4, 8, 0, 4, 4)),
         ("test_mambaout", (6, 6, 0, 0, 0)),

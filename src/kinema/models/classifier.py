@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from kinema.layers.folding import fold_time, unfold_time
 from kinema.models.backbones import backbone_spec, create_backbone, num_features
+from kinema.models.short_term import STACKED_FRAMES
 from kinema.models.temporal_pool import frames_out
 from kinema.models.temporalize import set_num_frames, temporalize
 from kinema.spec import ClipSpec
@@ -36,13 +37,13 @@ class ModelConfig:
     num_classes: int
     """Classes K."""
     in_channels: int = 3
-    """Channels C of a frame."""
+    """Channels C of each of the T: those of a frame, times the frames that are stacked."""
     dropout: float = 0.0
     """Share of features dropped before the head in training."""
     causal: bool = False
     """Whether no frame sees a later one."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Options of the temporal layers."""
+    """Options of the temporal layers and of `temporalize`."""
 
     def to_json(self) -> str:
         """Returns the config as one line of JSON."""
@@ -136,6 +137,8 @@ class VideoClassifier(nn.Module):
             return
         shape = [dim if isinstance(dim, int) else "N" for dim in clip.shape]
         advice = f"this model takes T = {num_frames} frames of C = {channels} channels"
+        if (stack := self.spec.stack) > 1:
+            advice += f", {stack} neighbours of {channels // stack} each, as load_views stacks them"
         if clip.ndim == 4:
             advice += "; add the clip's own axis with clip[None]"
         elif clip.ndim == 5 and clip.shape[1] == channels and clip.shape[2] == num_frames:
@@ -181,7 +184,7 @@ def create_model(
         temporal=(temporal,) if isinstance(temporal, str) else tuple(temporal),
         num_frames=num_frames,
         num_classes=num_classes,
-        in_channels=3 if spec is None else len(spec.mean),
+        in_channels=3 * _stack(options) if spec is None else len(spec.mean) * spec.stack,
         dropout=dropout,
         causal=causal,
         options=options,
@@ -207,10 +210,20 @@ def make_model(config: ModelConfig, *, spec: ClipSpec | None, pretrained: bool =
         raise ValueError(f"num_classes must be at least 1, got {config.num_classes}; count the dataset's classes")
     if not 0.0 <= config.dropout < 1.0:
         raise ValueError(f"dropout must be at least 0 and below 1, got {config.dropout}; 0.5 is usual")
-    backbone = create_backbone(config.backbone, pretrained=pretrained, in_channels=config.in_channels)
-    spec = spec or backbone_spec(backbone, num_frames=config.num_frames)
+    stack = _stack(config.options)
+    if stack > 1 and spec is not None and spec.stack != stack:
+        raise ValueError(
+            f"stack of the spec must be {stack} for short_term, got {spec.stack}; make it ClipSpec(stack={stack}, ...)"
+        )
+    backbone = create_backbone(config.backbone, pretrained=pretrained, in_channels=config.in_channels // stack)
+    spec = spec or dataclasses.replace(backbone_spec(backbone, num_frames=config.num_frames), stack=stack)
     temporalize(backbone, config.temporal, num_frames=config.num_frames, causal=config.causal, **config.options)
     return VideoClassifier(backbone, num_features=num_features(backbone), config=config, spec=spec)
+
+
+def _stack(options: Mapping[str, Any]) -> int:
+    """Returns how many frames a network with these options takes in place of one."""
+    return STACKED_FRAMES if options.get("short_term") else 1
 
 
 def _check_spec(spec: ClipSpec, config: ModelConfig) -> None:
@@ -218,10 +231,9 @@ def _check_spec(spec: ClipSpec, config: ModelConfig) -> None:
         raise ValueError(
             f"spec must have the model's num_frames {config.num_frames}, got {spec.num_frames}; make them equal"
         )
-    if len(spec.mean) != config.in_channels:
-        raise ValueError(
-            f"spec must have one mean per channel ({config.in_channels}), got {len(spec.mean)}; make them equal"
-        )
+    if len(spec.mean) * spec.stack != config.in_channels:
+        got = f"{len(spec.mean)}" + (f" for each of {spec.stack} stacked frames" if spec.stack > 1 else "")
+        raise ValueError(f"spec must have one mean per channel ({config.in_channels}), got {got}; make them equal")
     if spec.class_names and len(spec.class_names) != config.num_classes:
         raise ValueError(
             f"num_classes must be the number of spec.class_names, got {config.num_classes} for "
