@@ -123,7 +123,7 @@ def test_the_package_runs_as_a_module():
         (["train", "--trainer.batchsize=3"], "got --trainer.batchsize; did you mean --trainer.batch_size?"),
         (["train", "--data.root", "x", "--seed", "1.5"], "seed must be int, got 1.5"),
         (["train", "--optimizer.name", "adam"], "optimizer.name must be 'adamw' or 'sgd', got adam"),
-        (["train", "--model.pretrained", "maybe"], "model.pretrained must be bool or 'auto', got maybe"),
+        (["train", "--model.pretrained", "maybe"], "model.pretrained must be true, false, auto or a file, got 'maybe'"),
         (["train", "--trainer.batch_size", "0"], "trainer.batch_size must be at least 1, got 0"),
         (["train"], "data.root must name the folder of the videos"),
         (["train", "--resume", "--overwrite"], "overwrite must not be given with resume"),
@@ -151,7 +151,7 @@ def test_the_package_runs_as_a_module():
         (["profile", "--temporl", "sth"], "did you mean --temporal?"),
         (["profile", "--backbone", "test_resnet", "--options.fracton", "1"], "options must be those of sth, got"),
         (["profile", "--backbone", "test_vit"], "from its k x k convs: patch_embed.proj (3 -> 64, 16 x 16, stride 16)"),
-        (["sites", "resnet51"], "backbone must be a network of timm, got 'resnet51'; the nearest are"),
+        (["sites", "resnet51"], "or a network of timm, got 'resnet51'; the nearest are"),
     ],
 )
 def test_a_wrong_call_is_one_line_and_status_2(arguments, sentence, capsys):

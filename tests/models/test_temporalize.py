@@ -269,7 +269,11 @@ def test_a_causal_network_never_sees_the_future(name: str):
             {"fraction": 0.5},
             r"options must be those of tsm, got 'fraction'; known are every, num_div",
         ),
-        ("none", {"fraction": 0.5}, r"options must be those of none, got 'fraction'; known are every, site"),
+        (
+            "none",
+            {"fraction": 0.5},
+            r"options must be those of none, got 'fraction'; known are every, short_term, site",
+        ),
         (["sth", "sth"], {}, r"temporal must name each layer once, got 'sth' more than once"),
         ("sth", {"site": "spatial_bn"}, r"site must be a single module for STHConv, got 'spatial_bn'"),
         ("sth", {"site": "exit"}, r"layer1\.0\.bn2: conv must be an nn.Conv2d, got BatchNorm2d"),

@@ -6,7 +6,7 @@ Shapes: N clips, T frames, C channels, H x W pixels.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,9 @@ class TemporalLayer(nn.Module, ABC):
         ValueError: If num_frames is below 1.
     """
 
+    any_length: ClassVar[bool] = True
+    """Whether T can change once the layer is built; not where its weights depend on it."""
+
     def __init__(self, *, num_frames: int, causal: bool) -> None:
         super().__init__()
         self.causal = causal
@@ -42,13 +45,27 @@ class TemporalLayer(nn.Module, ABC):
         self.num_frames = num_frames
 
     def check_num_frames(self, num_frames: int) -> None:
-        """Says whether T can change; a layer whose weights depend on T overrides this and refuses.
+        """Says whether T can change.
 
         Raises:
-            ValueError: If num_frames is below 1.
+            ValueError: If num_frames is below 1, or another T than the one that the layer's weights are for.
         """
         if not isinstance(num_frames, int) or num_frames < 1:
             raise ValueError(f"num_frames must be a whole number of at least 1, got {num_frames!r}; 8 and 16 are usual")
+        own = getattr(self, "num_frames", num_frames)
+        if num_frames != own and not self.any_length:
+            raise ValueError(
+                f"num_frames must stay {own} in a {type(self).__name__}, whose weights depend on it, got {num_frames}; "
+                "sample that many frames, or train a network with the other number"
+            )
+
+    def takes_num_frames(self, num_frames: int) -> bool:
+        """Tells whether T can change to this."""
+        try:
+            self.check_num_frames(num_frames)
+        except ValueError:
+            return False
+        return True
 
     def step(self, x: Tensor, state: Any | None = None) -> tuple[Tensor, Any]:  # noqa: ANN401 (each layer has its own)
         """Runs one more frame of N running clips; frame after frame it equals `forward` on the whole clip.

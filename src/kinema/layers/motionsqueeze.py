@@ -143,7 +143,7 @@ def correlations(source: Tensor, target: Tensor, *, patch: int) -> Tensor:
     Returns:
         Cosines, negative ones as zero, by row and column of the window; zero outside the frame [B, H, W, P, P].
     """
-    reach, (height, width) = patch // 2, source.shape[2:]
+    reach, height = patch // 2, source.shape[2]
     # One product of matrices for each row of the window: all columns of a row with all of another. With rows first,
     # what the row moved by an offset needs is a view.
     pixels = _normalized(source).permute(2, 0, 3, 1).contiguous().flatten(0, 1)  # [H*B, W, D]

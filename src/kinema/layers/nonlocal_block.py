@@ -106,8 +106,8 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None) 
     Returns:
         What each query finds [N, T, P, D].
     """
-    sets = (one.flatten(1, 2).unsqueeze(1) for one in (queries, keys, values))  # one head
-    found = F.scaled_dot_product_attention(*sets, attn_mask=seen, scale=1.0)
+    query, key, value = (one.flatten(1, 2).unsqueeze(1) for one in (queries, keys, values))  # one head
+    found = F.scaled_dot_product_attention(query, key, value, attn_mask=seen, scale=1.0)
     return found.squeeze(1).unflatten(1, queries.shape[1:3])
 
 

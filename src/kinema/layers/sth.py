@@ -43,8 +43,7 @@ class STHConv(TemporalLayer):
     one dense conv and adds the temporal kernels' products into its output (`kinema.layers.sth_fused`), and keeps
     least for the backward pass where maps are larger than kernels. `auto` is fused where that can be, and masked
     elsewhere (`way_for` says). Fused gives no gradients of gradients; and since it may keep its output, an
-    activation in place must not follow a conv without bias at once (a batch norm between is fine). `masked` bears
-    both.
+    activation in place must not follow a conv without bias at once. `masked` bears both.
 
     The arrangement is no part of the state dict: weights are for a layer with the same fraction and arrangement.
 
