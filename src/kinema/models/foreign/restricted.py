@@ -124,7 +124,7 @@ class RestrictedUnpickler(pickle._Unpickler):  # in Python: the one in C takes a
             return KNOWN[whole]
         if module in ("torch", "torch.cuda", "torch.storage") and name in STORAGES:
             return STORAGES[name]
-        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
+        if module == "torch" and isinstance(vars(torch).get(name), torch.dtype):
             return Inert
         return self.foreign.setdefault(whole, type("Foreign", (Inert,), {}))
 
