@@ -60,7 +60,7 @@ def temporalize(
 
     Raises:
         ValueError: If a name or an option is unknown, no block is known, a layer refuses its site, or the backbone has
-            temporal layers, is a whole video network, or has no place for pool or short-term module; it stays as it was.
+            temporal layers, is a whole video network, or has no place for pool or short-term module; it is as it was.
     """
     names = (temporal,) if isinstance(temporal, str) else tuple(temporal)
     kinds = [kind for kind in map(lookup, names) if kind is not None]
