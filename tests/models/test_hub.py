@@ -159,7 +159,7 @@ def test_nothing_is_made_public_that_was_to_be_private(hub: Hub, weights: str, c
     [
         (
             "me/nothing",
-            "the model must be one that the hub shows you, got none or a private one; mind the name, or give",
+            "the model must be one that the hub shows you, got none or a private one; mind its name, or give",
         ),
         ("me/empty", "the repository must hold a model.safetensors, got none; it is no model that kinema has pushed"),
         ("me/empty@v2", "the revision must be a branch, tag or commit, got v2; see the model's page"),
