@@ -68,6 +68,7 @@ def test_version_is_printed(capsys):
         ("profile", None),
         ("tables", None),
         ("sites", None),
+        ("import", None),
         ("data motion", MotionConfig),
     ],
 )
@@ -150,7 +151,7 @@ def test_the_package_runs_as_a_module():
         (["profile", "--temporl", "sth"], "did you mean --temporal?"),
         (["profile", "--backbone", "test_resnet", "--options.fracton", "1"], "options must be those of sth, got"),
         (["profile", "--backbone", "test_vit"], "from its k x k convs: patch_embed.proj (3 -> 64, 16 x 16, stride 16)"),
-        (["sites", "resnet51"], "backbone must be a network of timm, got 'resnet51'; the nearest are"),
+        (["sites", "resnet51"], "or a network of timm, got 'resnet51'; the nearest are"),
     ],
 )
 def test_a_wrong_call_is_one_line_and_status_2(arguments, sentence, capsys):

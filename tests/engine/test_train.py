@@ -400,3 +400,28 @@ def test_a_run_starts_from_a_file_of_2d_weights_and_keeps_its_name_only(motion_r
     kept = json.loads(read_metadata(result.last)["recipe"])["model"]["pretrained"]
     assert kept == "frames.pth"
     assert train(result.recipe, resume=True, console=quiet()).recipe == result.recipe
+
+
+def test_a_whole_video_network_is_trained_on_the_same_clips(motion_root, tmp_path):
+    recipe = small_recipe(motion_root, tmp_path / "run", epochs=1)
+    console = quiet()
+
+    result = train(
+        replace(recipe, model=ModelRecipe(backbone="mc3_18", temporal="none", pretrained=False)), console=console
+    )
+
+    assert "none on mc3_18" in console.file.getvalue()
+    data = EvaluationData(root=str(motion_root), num_workers=0)
+    scores = evaluate_weights(result.last, EvaluationRecipe(data=data), console=quiet())
+    assert scores.num_clips == 8
+    video = next((motion_root / "val").rglob("*.mp4"))
+    assert main(["predict", str(result.last), str(video)]) == 0
+
+
+def test_the_head_is_in_the_recipe(motion_root, tmp_path):
+    recipe = small_recipe(motion_root, tmp_path / "run", epochs=1)
+
+    result = train(replace(recipe, model=replace(recipe.model, temporal="none", head="trn")), console=quiet())
+
+    assert load_model(result.last).config.head == "trn"
+    assert stored_recipe(tmp_path / "run").model.head == "trn"

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from kinema.layers.action import ActionExcitation
 from kinema.layers.tsm import TemporalShift
 from kinema.models.classifier import create_model
+from kinema.models.cost import cost
 from loops import array, conv_by_loops, normalized_slowly, taps_by_loops
 from networks import randomize_
 
@@ -173,6 +174,20 @@ def test_a_resnet50_has_the_papers_parameters():
         assert own == added_by_a_block(layer.net.in_channels)
     assert 23_864_558 + sum(map(added_by_a_block, entering)) == 28_082_378
     assert sum(parameter.numel() for parameter in model.parameters()) == 28_082_378
+
+
+def test_its_multiply_adds_are_those_of_its_paths():
+    with torch.device("meta"):
+        counted, flat = (
+            cost(create_model("resnet50", temporal=temporal, num_classes=174), size=224)
+            for temporal in ("action", "none")
+        )
+    # Input channels and the side of the frames, of each block; blocks that stride see their input's pixels.
+    blocks = [(64, 56)] + [(256, 56)] * 3 + [(512, 28)] * 4 + [(1024, 14)] * 6 + [(2048, 7)] * 2
+    per_pixel = sum(side**2 * (3 * c + 27 + c * (c // 16) + 9 * (c // 16)) for c, side in blocks)
+    per_frame = sum(2 * c * (c // 16) + 3 * (c // 16) ** 2 + c * (c // 16) for c, _ in blocks)
+
+    assert counted.macs - flat.macs == 8 * (per_pixel + per_frame)
 
 
 @pytest.mark.parametrize(("name", "number"), [("resnet101", 18), ("mobilenetv2_100", 10)])

@@ -177,7 +177,7 @@ def test_parameters_of_a_block_itself_are_counted():
     assert layers["backbone.stages.0.blocks.0"].parameters == 24  # the scale of the residual branch
 
 
-@pytest.mark.parametrize("temporal", ["none", "tsm", "sth", "stm", "conv2plus1d_parallel"])
+@pytest.mark.parametrize("temporal", ["none", "tsm", "sth", "stm", "conv2plus1d_parallel", "nonlocal", "motionsqueeze"])
 def test_activations_are_what_a_training_step_keeps(temporal: str):
     model = create_model("test_resnet", temporal=temporal, num_classes=2, num_frames=4)
     model.to(memory_format=torch.channels_last)

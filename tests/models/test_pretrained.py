@@ -246,3 +246,16 @@ def test_a_kinema_model_is_no_file_of_2d_weights(tmp_path: Path):
         ValueError, match=r"weights of a 2D network, got a kinema model; start from it with model\.init"
     ):
         create_model("test_resnet", num_classes=2, pretrained=tmp_path / "video.safetensors")
+
+
+def test_a_whole_video_network_starts_from_torchvisions_file(tmp_path: Path):
+    torch.manual_seed(0)
+    original = torchvision.models.video.mc3_18()
+    torch.save(original.state_dict(), tmp_path / "mc3_18.pth")
+    clip = torch.randn(1, 4, 3, 32, 32)
+
+    model = create_model("mc3_18", num_frames=4, num_classes=2, pretrained=tmp_path / "mc3_18.pth").eval()
+
+    original.fc = nn.Identity()
+    torch.testing.assert_close(model.backbone(clip[0]), original.eval()(clip.transpose(1, 2)))
+    assert model.notes[1] == "  classifier left out: fc.weight, fc.bias"

@@ -404,3 +404,14 @@ def test_a_loaded_model_does_not_need_its_file_any_more(tmp_path: Path):
     path.write_bytes(b"")
 
     assert all(torch.equal(one, other) for one, other in zip(model.parameters(), loaded.parameters(), strict=True))
+
+
+def test_a_whole_video_network_starts_from_another_ones_weights(tmp_path: Path):
+    source, model = (create_model("mc3_18", num_frames=4, num_classes=count) for count in (2, 3))
+    save_model(tmp_path / "weights.safetensors", source)
+
+    words = initialize_from(model, tmp_path / "weights.safetensors")
+
+    assert "anew: head.weight, head.bias" in words[1]
+    for key, value in of_backbone(source).items():
+        assert torch.equal(model.state_dict()[key], value), key

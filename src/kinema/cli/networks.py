@@ -27,6 +27,7 @@ def profile(
     num_classes: int,
     size: int | None,
     causal: bool,
+    head: str,
     options: dict[str, Any],
     by_layer: bool,
     as_json: bool,
@@ -42,7 +43,13 @@ def profile(
     check_layer_options(options, name="options")
     with torch.device("meta"):
         model = create_model(
-            backbone, temporal=temporal, num_frames=num_frames, num_classes=num_classes, causal=causal, **options
+            backbone,
+            temporal=temporal,
+            num_frames=num_frames,
+            num_classes=num_classes,
+            causal=causal,
+            head=head,
+            **options,
         )
     counted = cost(model, size=size)
     if as_json:
@@ -68,11 +75,12 @@ def sites_arguments(parser: CommandParser) -> None:
 
 def profile_arguments(parser: CommandParser) -> None:
     """Adds the arguments of `profile`."""
-    parser.add_argument("--backbone", type=str, default="resnet50", help="A 2D network by its timm name.")
+    parser.add_argument("--backbone", type=str, default="resnet50", help="A timm name, or a video network.")
     parser.add_argument("--temporal", type=list[str] | str, default="sth", help="Temporal layer, or a list of several.")
     parser.add_argument("--num_frames", type=int, default=8, help="Frames T of a clip.")
     parser.add_argument("--num_classes", type=int, default=174, help="Classes K.")
     parser.add_argument("--size", type=int | None, default=None, help="Side of a frame, in pixels; null: the weights'.")
+    parser.add_argument("--head", type=str, default="linear", help="Behind the backbone: `linear` or `trn`.")
     parser.add_argument("--options", type=dict[str, Any], default={}, help="Of the layer, as --options.fraction 0.25.")
     parser.add_flag("--causal", help="Let layers look only at the past.")
     parser.add_flag("--by_layer", help="Also give the share of each layer.")

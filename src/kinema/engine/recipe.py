@@ -116,20 +116,24 @@ class ModelRecipe:
     """The network."""
 
     backbone: str = "resnet18.tv_in1k"
-    """A 2D network by its timm name, weights in full (`resnet50.tv_in1k`)."""
+    """A 2D network by its timm name, weights in full (`resnet50.tv_in1k`), or a whole video network (`r3d_18`)."""
     temporal: list[str] | str = "sth"
     """Temporal layer (`none`, `tsm`, `sth`, `stm`, ...: docs/layers.md), or several, applied from left to right."""
     options: dict[str, Any] = field(default_factory=dict)
     """Options of the temporal layer, such as `fraction: 0.25` of `sth`."""
     pretrained: bool | str = "auto"
-    """ImageNet weights: `true`, `false`, `auto` (start from them if they can be had, else say so and start from random
-    weights), or a file of 2D weights, in timm's or torchvision's layout."""
+    """Published weights (ImageNet's; of whole video networks, Kinetics-400's): `true`, `false`, `auto` (start from them
+    if they can be had, else say so and start from random weights), or a file of 2D weights, in timm's or torchvision's
+    layout."""
     init: str | None = None
     """A kinema weights file, folder or hf://owner/name to start from; with another class list the head is made anew."""
     dropout: float = 0.0
     """Chance that a feature before the head is dropped in training."""
     causal: bool = False
     """Whether temporal layers look only at the past, as a live stream needs."""
+    head: str = "linear"
+    """What makes logits of the frames' features: `linear`, the mean of each frame's own, or `trn`, relations of frames
+    (docs/layers.md)."""
 
     def __post_init__(self) -> None:
         """Checks the ranges."""

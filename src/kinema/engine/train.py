@@ -127,7 +127,7 @@ def _make_model(recipe: Recipe, data: TrainingData, *, fresh: bool, console: Con
         name, reason = recipe.model.backbone, error.__cause__ or error
         _warn(
             console,
-            f"RANDOM WEIGHTS: the ImageNet weights of {name} cannot be had ({reason})",
+            f"RANDOM WEIGHTS: the published weights of {name} cannot be had ({reason})",
             "  training takes longer and needs more data: connect to the network, or start from --model.init FILE",
         )
     lines = initialize_from(model, recipe.model.init) if recipe.model.init and fresh else model.notes
@@ -150,6 +150,7 @@ def _create(recipe: Recipe, data: TrainingData, *, pretrained: bool | str) -> Vi
         pretrained=pretrained,
         dropout=recipe.model.dropout,
         causal=recipe.model.causal,
+        head=recipe.model.head,
         **recipe.model.options,
     )
     span, spacing = measure_timing(data.train, num_frames=recipe.clip.num_frames, seed=recipe.seed)

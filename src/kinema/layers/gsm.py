@@ -28,8 +28,7 @@ class GateShift(TemporalLayer):
     With a gate g in (-1, 1) for each half of the channels, frame and pixel, y = g x moves and r = x - y stays:
     out = shift(y) + r, where the first half takes y from the next frame and the second from the one before; zero
     outside the clip. Then the channels of each half are interleaved, the first quarter of C with the second and the
-    third with the fourth. Gates start at zero: a fresh layer only orders the channels anew, and training first learns
-    what may move.
+    third with the fourth. Gates start at zero: a fresh layer only orders the channels anew.
 
     Our reading: where C is no multiple of four, which the official code cannot have, the last channels stay as they
     are. The causal form, which the paper does not have: gates come from frames t-2, t-1, t, and both halves take y from
@@ -164,9 +163,9 @@ def replace_first(x: Tensor, first: Tensor) -> Tensor:
 
 
 def gated_channels(net: nn.Module, *, fraction: float) -> int:
-    """Returns how many channels before a module are gated: a fraction of them, rounded up to a multiple of four.
+    """Returns how many of the channels that a module takes are gated, a multiple of four.
 
-    Of too few for that, it is what there is of whole fours.
+    It is a fraction of them, rounded up where there are so many, else down.
 
     Raises:
         ValueError: If the module does not say how many channels it takes, or takes less than four.

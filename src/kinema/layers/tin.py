@@ -36,7 +36,7 @@ class TemporalInterlace(TemporalLayer):
     The first C / num_divisions channels fall into four groups. From the means of the frames, `offset_net` gives the
     clip two offsets o in (-2, 2), and `weight_net` gives each frame two weights in (0, 2). Groups 1 and 2 take
     y_t = weight_t x_{t-o}, groups 3 and 4 the same with -o, so that each pair looks both ways. Between frames, x is
-    linear; outside the clip it is zero. That is a sum over five frames with weights max(0, 1 - |o - d|), d = -2 .. 2.
+    linear; outside the clip it is zero. That is a sum over d = -2 .. 2 of max(0, 1 - |o - d|) x_{t-d}.
 
     The offset net has weights for T frames, so T cannot change. Parameters have the names and shapes of mmaction2's
     weights. Our reading: the channels that move are rounded down to a multiple of four, and are four at least.
@@ -112,7 +112,7 @@ class TemporalInterlace(TemporalLayer):
 
     @property
     def _num_before(self) -> int:
-        """Means before a clip, all zero, that the nets see."""
+        """Means of zero before a clip, which the nets see."""
         return self.num_frames - 1 + TEMPORAL_SIZE - 1 if self.causal else TEMPORAL_SIZE // 2
 
     def _kernels(self, means: Tensor) -> Tensor:

@@ -1,9 +1,11 @@
-"""2D networks by name, from timm, and what their weights expect of a frame."""
+"""Networks by name, 2D ones from timm and whole video networks, and what their weights expect of a frame."""
 
 from __future__ import annotations
 
 import difflib
 import math
+from http.client import HTTPException
+from pickle import UnpicklingError
 from typing import Any
 
 import timm
@@ -12,38 +14,47 @@ from huggingface_hub.errors import EntryNotFoundError
 from torch import nn
 
 from kinema.models.hub import REACH_SECONDS, WEIGHTS_FILE
+from kinema.models.video_networks import (
+    VIDEO_NETWORKS,
+    VideoNetwork,
+    cached_weights,
+    create_video_network,
+    reach_video_weights,
+    video_spec,
+)
 from kinema.spec import ClipSpec
 
 
 def create_backbone(name: str, *, pretrained: bool = False, in_channels: int = 3) -> nn.Module:
-    """Builds a timm network without its classifier.
+    """Builds a network without its classifier.
 
     Args:
-        name: timm's name, with the weights' tag where it matters (`resnet50.tv_in1k`).
-        pretrained: Whether to load the weights that timm publishes for it.
+        name: timm's name, with the weights' tag where it matters (`resnet50.tv_in1k`), or one in `VIDEO_NETWORKS`.
+        pretrained: Whether to load the weights that are published for it.
         in_channels: Channels of a frame; 3 for RGB.
 
     Returns:
-        A network that maps frames [N, C, H, W] to pooled features [N, D].
+        A network that maps frames [N, C, H, W] to pooled features [N, D]; a `VideoNetwork` maps the frames of N clips.
 
     Raises:
-        ValueError: If timm has no such network, or its weights cannot be had.
+        ValueError: If there is no such network, or its weights cannot be had.
     """
     check_name(name)
     if not pretrained:
-        return timm.create_model(name, pretrained=False, num_classes=0, in_chans=in_channels)
+        return _create(name, pretrained=False, in_channels=in_channels)
     try:
         _reach_weights(name)
-        return timm.create_model(name, pretrained=True, num_classes=0, in_chans=in_channels)
-    except (OSError, RuntimeError) as error:
+        return _create(name, pretrained=True, in_channels=in_channels)
+    except (OSError, RuntimeError, HTTPException, UnpicklingError) as error:
+        copy = f"put them into {cached_weights(name)}" if name in VIDEO_NETWORKS else "copy them into the hub's cache"
         raise ValueError(
             f"pretrained must name weights that can be had, got {name} ({_first_line(error)}); connect to the network, "
-            "copy the weights into the hub's cache, or start from random ones with pretrained=False"
+            f"{copy}, or start from random ones with pretrained=False"
         ) from error
 
 
 def backbone_spec(backbone: nn.Module, *, num_frames: int) -> ClipSpec:
-    """Reads from timm's configuration how the backbone's weights want their frames.
+    """Reads from the weights' own configuration how they want their frames.
 
     Args:
         backbone: What `create_backbone` built.
@@ -52,6 +63,8 @@ def backbone_spec(backbone: nn.Module, *, num_frames: int) -> ClipSpec:
     Returns:
         A spec with the weights' input size, resize, interpolation, mean and standard deviation.
     """
+    if isinstance(backbone, VideoNetwork):
+        return video_spec(backbone.name, num_frames=num_frames)
     cfg: dict[str, Any] = dict(backbone.pretrained_cfg)  # type: ignore[arg-type]
     crop = min(cfg["input_size"][-2:])
     return ClipSpec(
@@ -70,15 +83,20 @@ def num_features(backbone: nn.Module) -> int:
 
 
 def check_name(name: str) -> None:
-    """Refuses a name that timm does not know.
+    """Refuses a name that neither timm nor `VIDEO_NETWORKS` knows.
 
     Raises:
-        ValueError: If it does not; the sentence gives the nearest names.
+        ValueError: If it is such a one; the sentence gives the nearest names.
     """
+    if name in VIDEO_NETWORKS:
+        return
     base, _, tag = name.partition(".")
     if not timm.is_model(base):
-        near = difflib.get_close_matches(base, timm.list_models(), n=3, cutoff=0.0)
-        raise ValueError(f"backbone must be a network of timm, got {name!r}; the nearest are {', '.join(near)}")
+        near = difflib.get_close_matches(base, [*timm.list_models(), *VIDEO_NETWORKS], n=3, cutoff=0.0)
+        raise ValueError(
+            f"backbone must be a whole video network or a network of timm, got {name!r}; the nearest are "
+            f"{', '.join(near)}"
+        )
     tagged = [known for known in timm.list_pretrained(f"{base}*") if known.partition(".")[0] == base]
     if tag and name not in tagged:
         raise ValueError(
@@ -87,12 +105,21 @@ def check_name(name: str) -> None:
         )
 
 
+def _create(name: str, *, pretrained: bool, in_channels: int) -> nn.Module:
+    if name in VIDEO_NETWORKS:
+        return create_video_network(name, pretrained=pretrained, in_channels=in_channels)
+    return timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=in_channels)
+
+
 def _reach_weights(name: str) -> None:
-    """Asks the hub once for the weights, which fails in seconds where timm would try again for a minute.
+    """Asks for the weights once, which fails in seconds where timm would try again for a minute.
 
     Raises:
         OSError: If they are neither in the cache nor within reach.
     """
+    if name in VIDEO_NETWORKS:
+        reach_video_weights(name, timeout=REACH_SECONDS)
+        return
     cfg = timm.get_pretrained_cfg(name)
     repo = None if cfg is None else cfg.hf_hub_id
     if not repo or isinstance(try_to_load_from_cache(repo, WEIGHTS_FILE), str):

@@ -1,4 +1,4 @@
-"""The video network: a temporalized backbone, a linear head on every frame, the mean of the frames' logits.
+"""The video network: a temporalized backbone, and a head that makes logits of its features.
 
 Shapes: N clips, T frames, C channels, H x W pixels, D features, K classes.
 """
@@ -16,14 +16,13 @@ from torch import Tensor, nn
 
 from kinema.layers.folding import fold_time, unfold_time
 from kinema.models.backbones import backbone_spec, create_backbone, num_features
+from kinema.models.heads import HEADS, LinearHead, check_head
 from kinema.models.pretrained import load_pretrained
 from kinema.models.short_term import STACKED_FRAMES
 from kinema.models.temporal_pool import frames_out
 from kinema.models.temporalize import set_num_frames, temporalize
+from kinema.models.video_networks import VIDEO_NETWORKS, VideoNetwork, check_alone
 from kinema.spec import ClipSpec
-
-HEAD_STD = 0.001
-"""Standard deviation of a fresh head's weights, as in TSM's official code: all classes start equal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +30,7 @@ class ModelConfig:
     """What a model is built from; saved with its weights."""
 
     backbone: str
-    """timm's name of the 2D network."""
+    """timm's name of the 2D network, or that of a whole video network."""
     temporal: tuple[str, ...]
     """Temporal layers, left to right."""
     num_frames: int
@@ -44,6 +43,8 @@ class ModelConfig:
     """Share of features dropped before the head in training."""
     causal: bool = False
     """Whether no frame sees a later one."""
+    head: str = "linear"
+    """Name in `HEADS`."""
     options: dict[str, Any] = field(default_factory=dict)
     """Options of the temporal layers and of `temporalize`."""
 
@@ -92,9 +93,8 @@ class VideoClassifier(nn.Module):
         _check_spec(spec, config)
         self.backbone = backbone
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(num_features, config.num_classes)
-        nn.init.normal_(self.head.weight, std=HEAD_STD)
-        nn.init.zeros_(self.head.bias)
+        frames = frames_out(backbone, config.num_frames)
+        self.head = HEADS[config.head](num_features, config.num_classes, num_frames=frames)
         self.config = config
         self.spec = spec
         self.notes: tuple[str, ...] = ()
@@ -107,12 +107,12 @@ class VideoClassifier(nn.Module):
             clip: Normalized clips [N, T, C, H, W].
 
         Returns:
-            Logits [N, K], the mean of the frames' own.
+            Logits [N, K].
 
         Raises:
             ValueError: If the clips have another shape.
         """
-        return self.frame_logits(clip).mean(dim=1)  # [N, K]
+        return self.head(self._features(clip))  # [N, K]
 
     def frame_logits(self, clip: Tensor) -> Tensor:
         """Gives each frame's own logits.
@@ -121,15 +121,17 @@ class VideoClassifier(nn.Module):
             clip: Normalized clips [N, T, C, H, W].
 
         Returns:
-            Logits [N, T, K]; behind a temporal pool T is half of the clip's.
+            Logits [N, T, K]; behind a temporal pool T is half of the clip's, behind a whole video network 1.
 
         Raises:
-            ValueError: If the clips have another shape.
+            ValueError: If the clips have another shape, or the head is one that only whole clips have logits in.
         """
-        self._check_clip(clip)
-        features = self.backbone(fold_time(clip))  # [N*T, D]
-        frames = frames_out(self.backbone, self.config.num_frames)
-        return unfold_time(self.head(self.dropout(features)), frames)  # [N, T, K]
+        if not isinstance(self.head, LinearHead):
+            raise ValueError(
+                f"head must be 'linear' for logits of single frames, got {self.config.head!r}, which has them of whole "
+                "clips only; call the model itself"
+            )
+        return self.head.frame_logits(self._features(clip))  # [N, T, K]
 
     def set_num_frames(self, num_frames: int) -> None:
         """Changes T of the layers, the spec and the config.
@@ -138,12 +140,19 @@ class VideoClassifier(nn.Module):
             num_frames: Frames T of a clip.
 
         Raises:
-            ValueError: If a layer cannot change its T; nothing is then changed.
+            ValueError: If a layer or the head cannot change its T; nothing is then changed.
         """
         spec = dataclasses.replace(self.spec, num_frames=num_frames)
+        self.head.check_num_frames(frames_out(self.backbone, num_frames))
         set_num_frames(self.backbone, num_frames)
         self.spec = spec
         self.config = dataclasses.replace(self.config, num_frames=num_frames)
+
+    def _features(self, clip: Tensor) -> Tensor:
+        """Maps clips [N, T, C, H, W] to what the head gets [N, T', D]."""
+        self._check_clip(clip)
+        features = self.backbone(fold_time(clip))  # [N*T', D]
+        return unfold_time(self.dropout(features), frames_out(self.backbone, self.config.num_frames))
 
     def _check_clip(self, clip: Tensor) -> None:
         num_frames, channels = self.config.num_frames, self.config.in_channels
@@ -172,20 +181,23 @@ def create_model(
     pretrained: bool | str | Path = False,
     dropout: float = 0.0,
     causal: bool = False,
+    head: str = "linear",
     **options: Any,  # noqa: ANN401 (the temporal layers' own, checked by temporalize)
 ) -> VideoClassifier:
     """Builds a video network by name.
 
     Args:
-        backbone: timm's name of the 2D network, with the weights' tag where it matters (`resnet50.tv_in1k`).
+        backbone: timm's name of the 2D network, with the weights' tag where it matters (`resnet50.tv_in1k`), or a whole
+            video network (`r3d_18`).
         num_classes: Classes K.
         temporal: One or several names in `TEMPORAL_LAYERS`.
         num_frames: Frames T of a clip.
         spec: How a video becomes a clip; by default what the backbone's weights were trained with.
-        pretrained: Whether to start from the weights that timm publishes for the backbone; or a file of 2D weights, in
+        pretrained: Whether to start from the weights that are published for the backbone; or a file of 2D weights, in
             timm's or torchvision's layout (`load_pretrained`): what of it was not taken, the model's `notes` say.
         dropout: Share of features dropped before the head in training.
         causal: Whether no frame sees a later one.
+        head: What makes logits of the frames' features: `linear`, the mean of each frame's own, or `trn`.
         **options: Options of the temporal layers and of `temporalize`.
 
     Returns:
@@ -203,6 +215,7 @@ def create_model(
         in_channels=3 * _stack(options) if spec is None else len(spec.mean) * spec.stack,
         dropout=dropout,
         causal=causal,
+        head=head,
         options=options,
     )
     return make_model(config, spec=spec, pretrained=pretrained)
@@ -214,7 +227,7 @@ def make_model(config: ModelConfig, *, spec: ClipSpec | None, pretrained: bool |
     Args:
         config: What to build.
         spec: How a video becomes a clip; by default what the backbone's weights were trained with.
-        pretrained: Whether to start from the weights that timm publishes for the backbone, or a file of 2D weights.
+        pretrained: Whether to start from the weights that are published for the backbone, or a file of 2D weights.
 
     Returns:
         The network, in training mode.
@@ -227,16 +240,18 @@ def make_model(config: ModelConfig, *, spec: ClipSpec | None, pretrained: bool |
         raise ValueError(f"num_classes must be at least 1, got {config.num_classes}; count the dataset's classes")
     if not 0.0 <= config.dropout < 1.0:
         raise ValueError(f"dropout must be at least 0 and below 1, got {config.dropout}; 0.5 is usual")
-    stack = config.stack
-    if stack > 1 and spec is not None and spec.stack != stack:
-        raise ValueError(
-            f"stack of the spec must be {stack} for short_term, got {spec.stack}; make it ClipSpec(stack={stack}, ...)"
-        )
+    check_head(config.head, causal=config.causal)
+    _check_stack(spec, config)
+    if config.backbone in VIDEO_NETWORKS:
+        check_alone(config.backbone, config.temporal, causal=config.causal, options=config.options, head=config.head)
     file = None if isinstance(pretrained, bool) else pretrained
     backbone = create_backbone(config.backbone, pretrained=pretrained is True, in_channels=config.frame_channels)
     notes = [] if file is None else load_pretrained(backbone, file)
-    spec = spec or dataclasses.replace(backbone_spec(backbone, num_frames=config.num_frames), stack=stack)
-    temporalize(backbone, config.temporal, num_frames=config.num_frames, causal=config.causal, **config.options)
+    spec = spec or dataclasses.replace(backbone_spec(backbone, num_frames=config.num_frames), stack=config.stack)
+    if isinstance(backbone, VideoNetwork):
+        backbone.set_num_frames(config.num_frames, size=spec.crop)
+    else:
+        temporalize(backbone, config.temporal, num_frames=config.num_frames, causal=config.causal, **config.options)
     model = VideoClassifier(backbone, num_features=num_features(backbone), config=config, spec=spec)
     model.notes = tuple(notes)
     return model
@@ -245,6 +260,14 @@ def make_model(config: ModelConfig, *, spec: ClipSpec | None, pretrained: bool |
 def _stack(options: Mapping[str, Any]) -> int:
     """Returns how many frames a network with these options takes in place of one."""
     return STACKED_FRAMES if options.get("short_term") else 1
+
+
+def _check_stack(spec: ClipSpec | None, config: ModelConfig) -> None:
+    stack = config.stack
+    if stack > 1 and spec is not None and spec.stack != stack:
+        raise ValueError(
+            f"stack of the spec must be {stack} for short_term, got {spec.stack}; make it ClipSpec(stack={stack}, ...)"
+        )
 
 
 def _check_spec(spec: ClipSpec, config: ModelConfig) -> None:

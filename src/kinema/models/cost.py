@@ -44,8 +44,8 @@ class Cost:
     parameters: int
     """Numbers that training can change, frozen ones included."""
     macs: int
-    """Multiply-adds of convolutions and matrix products, which papers on video print as FLOPs; the head runs on every
-    frame."""
+    """Multiply-adds of convolutions and matrix products, which papers on video print as FLOPs; a linear head runs on
+    every frame."""
     activation_bytes: int
     """Bytes that autograd keeps of the clip to go back through the network: saved tensors, each storage once, without
     parameters and buffers. Layers run as in training, channels last and in the way that is set, but batch norms with

@@ -12,6 +12,7 @@ from kinema.layers.contract import TemporalLayer
 from kinema.models.backbones import create_backbone
 from kinema.models.classifier import ModelConfig
 from kinema.models.temporalize import temporalize
+from kinema.models.video_networks import VideoNetwork
 from kinema.wording import listed
 
 BACKBONE = "backbone."
@@ -179,7 +180,8 @@ def _other_shape(key: str, wanted: torch.Size, got: torch.Size) -> ValueError:
 
 
 def _temporalize(backbone: nn.Module, config: ModelConfig) -> None:
-    temporalize(backbone, config.temporal, num_frames=config.num_frames, causal=config.causal, **config.options)
+    if not isinstance(backbone, VideoNetwork):
+        temporalize(backbone, config.temporal, num_frames=config.num_frames, causal=config.causal, **config.options)
 
 
 def _origin_in_layer(backbone: nn.Module, key: str) -> Origin:

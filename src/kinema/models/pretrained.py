@@ -56,7 +56,7 @@ def load_pretrained(backbone: nn.Module, path: str | Path) -> list[str]:
             f"{path}: pretrained must be weights of the backbone, in the layout of timm or torchvision, got none for "
             f"{listed(missing, 3)}, but {found}; take the same network"
         )
-    cfg: dict[str, Any] = dict(backbone.pretrained_cfg)  # type: ignore[arg-type]
+    cfg: dict[str, Any] = dict(getattr(backbone, "pretrained_cfg", {}))
     first_convs = {f"{name}.weight" for name in _as_tuple(cfg.get("first_conv"))}
     taken = {
         key: _fitted(path, name, tensors[name], own[key], is_first=key in first_convs)
@@ -66,7 +66,7 @@ def load_pretrained(backbone: nn.Module, path: str | Path) -> list[str]:
     backbone.load_state_dict(taken, strict=False)
     heads = {*CLASSIFIERS, *_as_tuple(cfg.get("classifier"))}
     rest = {key: name for key, name in names.items() if key not in own}
-    left_out = [name for key, name in rest.items() if key.rpartition(".")[0] in heads or key.split(".")[0] in heads]
+    left_out = [name for name in rest.values() if name.rpartition(".")[0] in heads or name.split(".")[0] in heads]
     unused = [name for name in rest.values() if name not in left_out]
     lines = [f"2D weights from {path}{source}: {len(taken)} of {len(own)} tensors taken"]
     lines += [f"  classifier left out: {listed(left_out)}"] if left_out else []
@@ -187,5 +187,16 @@ def _torchvision_mobilenet_v2(key: str) -> str:
     return f"{_MOBILENET_V2.get(module, module)}{dot}{name}"
 
 
-LAYOUTS: tuple[Callable[[str], str], ...] = (_same, _old_densenet, _torchvision_vgg, _torchvision_mobilenet_v2)
+def _torchvision_video(key: str) -> str:
+    """Whole video networks, which a `VideoNetwork` holds as `net`."""
+    return f"net.{key}"
+
+
+LAYOUTS: tuple[Callable[[str], str], ...] = (
+    _same,
+    _old_densenet,
+    _torchvision_vgg,
+    _torchvision_mobilenet_v2,
+    _torchvision_video,
+)
 """From a name in a file to timm's: the layout is the one that leaves fewest tensors without a value."""

@@ -2,8 +2,8 @@
 
 TDN: Temporal Difference Networks for Efficient Action Recognition, CVPR 2021, https://arxiv.org/abs/2012.10071
 
-Shapes: N clips, T frames, K = 5 neighbouring frames stacked at each of them, C channels of a frame, H x W pixels,
-D channels behind the stem (D' behind the first stage) at H' x W' pixels.
+Shapes: N clips, T frames, 5 neighbours stacked at each of them, C channels of a frame, H x W pixels, D channels behind
+the stem (D' behind the first stage) at H' x W' pixels.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from kinema.models.temporal_pool import TemporalPool
 
 STACKED_FRAMES = 5
-"""K, of which the middle one is the sampled frame."""
+"""Neighbours that stand in the channels of each of the T; the middle one is the sampled frame."""
 STEMS = (("conv1", "bn1", "act1", "maxpool", "layer1"), ("conv1", "bn1", "relu", "maxpool", "layer1"))
 """How the ResNets of timm and of torchvision begin: the stem's four modules, and the first stage."""
 
@@ -51,7 +51,7 @@ class ShortTermStem(nn.Module):
 
     Args:
         net: The stem of each frame.
-        differences: The stem of differences, which takes (K - 1) * C channels.
+        differences: The stem of differences, which takes 4 * C channels.
         fusion: Mixes what the two give.
         in_channels: C.
     """
@@ -64,7 +64,7 @@ class ShortTermStem(nn.Module):
         """Runs both stems.
 
         Args:
-            x: Stacked frames [N*T, K*C, H, W].
+            x: Stacked frames [N*T, 5*C, H, W].
 
         Returns:
             Features [N*T, D, H', W'] and those of the differences [N*T, D, H'/2, W'/2].
@@ -79,7 +79,7 @@ class ShortTermStem(nn.Module):
                 "with its two neighbours on either side, as ClipSpec(stack=5) does"
             )
         middle = STACKED_FRAMES // 2 * channels
-        differences = x[:, channels:] - x[:, :-channels]  # [N*T, (K - 1)*C, H, W]
+        differences = x[:, channels:] - x[:, :-channels]  # [N*T, 4*C, H, W]
         differences = self.differences(F.avg_pool2d(differences, 2))
         return self.fusion(self.net(x[:, middle : middle + channels]), differences), differences
 

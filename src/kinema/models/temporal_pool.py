@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from kinema.layers.folding import fold_time, unfold_time
 from kinema.models.sites import find_sites
+from kinema.models.video_networks import VideoNetwork
 
 
 class TemporalPool(nn.Module):
@@ -63,7 +64,9 @@ def pooled_length(num_frames: int) -> int:
 
 
 def frames_out(backbone: nn.Module, num_frames: int) -> int:
-    """Returns how many frames a backbone gives for each clip of T."""
+    """Returns how many frames a backbone gives for each clip of T; a whole video network gives one."""
+    if isinstance(backbone, VideoNetwork):
+        return 1
     pools = sum(isinstance(module, TemporalPool) for module in backbone.modules())
     for _ in range(pools):
         num_frames = pooled_length(num_frames)

@@ -14,6 +14,7 @@ from kinema.models.short_term import ShortTerm, ShortTermStem
 from kinema.models.sites import Site, find_sites, named_sites, split_sites
 from kinema.models.temporal_layers import TemporalKind, lookup
 from kinema.models.temporal_pool import TemporalPool, add_temporal_pool, pooled_length, remove_temporal_pool
+from kinema.models.video_networks import VideoNetwork
 from kinema.wording import nearest
 
 OWN_OPTIONS = {"site", "sites", "every", "temporal_pool", "short_term"}
@@ -59,7 +60,8 @@ def temporalize(
 
     Raises:
         ValueError: If a name or an option is unknown, no block is known, a layer refuses what stands at its site, or
-            the backbone has temporal layers already, or no place for pool or short-term module; it is then as it was.
+            the backbone has temporal layers already, is a whole video network, or has no place for pool or short-term
+            module; it is then as it was.
     """
     names = (temporal,) if isinstance(temporal, str) else tuple(temporal)
     kinds = [kind for kind in map(lookup, names) if kind is not None]
@@ -121,9 +123,9 @@ def set_num_frames(backbone: nn.Module, num_frames: int) -> None:
     Raises:
         ValueError: If a layer cannot change its T; nothing is then changed.
     """
-    changes: list[tuple[TemporalLayer | TemporalPool, int]] = []
+    changes: list[tuple[TemporalLayer | TemporalPool | VideoNetwork, int]] = []
     for module in backbone.modules():
-        if isinstance(module, TemporalLayer):
+        if isinstance(module, TemporalLayer | VideoNetwork):
             module.check_num_frames(num_frames)
             changes.append((module, num_frames))
         elif isinstance(module, TemporalPool):  # modules stand in the order of the network
@@ -218,6 +220,11 @@ def _check_untouched(backbone: nn.Module, names: tuple[str, ...]) -> None:
     if doubled:
         raise ValueError(f"temporal must name each layer once, got {doubled[0]!r} more than once; drop one")
     for path, module in backbone.named_modules():
+        if isinstance(module, VideoNetwork):
+            raise ValueError(
+                f"backbone must be a 2D network, got {module.name}, which is a whole video network; take it as it is, "
+                "from create_model"
+            )
         if isinstance(module, TemporalLayer | TemporalPool | ShortTermStem):
             raise ValueError(
                 f"backbone must be a 2D network, got one with {type(module).__name__} at {path}; "

@@ -48,7 +48,7 @@ def costs_in_words(cost: Cost, *, by_layer: bool) -> str:
             "  bytes in training",
         ),
     ]
-    lines = [f"one clip of {cost.num_frames} frames of {cost.size} x {cost.size}, the head on every frame"]
+    lines = [f"one clip of {cost.num_frames} frames of {cost.size} x {cost.size}, the head included"]
     lines += [f"  {name:11}  {short:>12}  {exact:>18}{note}" for name, short, exact, note in totals]
     if by_layer:
         header = ("layer", "class", "parameters", "MACs", "share", "activations")

@@ -10,6 +10,7 @@ from torch import nn
 
 from kinema.models.backbones import create_backbone
 from kinema.models.sites import SITE_NAMES, Block, find_blocks, find_candidates, shape_in_words
+from kinema.models.video_networks import VIDEO_NETWORKS
 from kinema.report.text_table import aligned
 from kinema.wording import listed
 
@@ -37,6 +38,11 @@ class NetworkSites:
 
     def __str__(self) -> str:
         """Lays it out for reading."""
+        if self.backbone in VIDEO_NETWORKS:
+            return (
+                f"{self.backbone}: a whole video network, which joins frames in its own layers and has no sites; train "
+                "it with --model.temporal none"
+            )
         return "\n".join(self._known() if self.blocks else self._unknown())
 
     def _known(self) -> list[str]:
@@ -75,13 +81,13 @@ def describe_sites(backbone: str) -> NetworkSites:
     """Looks for sites in a network, which is built without numbers.
 
     Args:
-        backbone: timm's name of the network.
+        backbone: timm's name of the network, or that of a whole video network.
 
     Returns:
-        Its blocks and sites, and the k x k convs that stand in no known block.
+        Its blocks and sites, and the k x k convs that stand in no known block; a whole video network has neither.
 
     Raises:
-        ValueError: If timm has no such network.
+        ValueError: If there is no such network.
     """
     with torch.device("meta"):
         network = create_backbone(backbone)
