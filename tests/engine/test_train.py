@@ -357,6 +357,7 @@ def test_groups_that_cannot_be_divided_are_refused_rather_than_nothing_held_out(
         train(one_group, console=quiet())
 
 
+@pytest.mark.slow
 def test_a_whole_video_network_is_trained_on_the_same_clips(motion_root, tmp_path):
     recipe = small_recipe(motion_root, tmp_path / "run", epochs=1)
     console = quiet()

@@ -53,9 +53,8 @@ def temporalize(
         The same backbone.
 
     Raises:
-        ValueError: If a name or an option is unknown, no block is known, a layer refuses what stands at its site,
-            the backbone holds temporal layers already or is a whole video network, or the pool is asked for in a
-            causal network. The backbone is then as it was.
+        ValueError: If a name or an option is unknown, no block is known, a layer refuses what stands at its site, the
+            backbone is no plain 2D network, or the pool is asked for in a causal one. The backbone is then as it was.
     """
     names = (temporal,) if isinstance(temporal, str) else tuple(temporal)
     kinds = [kind for kind in map(lookup, names) if kind is not None]
