@@ -43,6 +43,13 @@ def normalized_slowly(x: Tensor, norm: nn.BatchNorm2d | nn.BatchNorm1d, *, axis:
     return (x - mean) / (var + norm.eps).sqrt() * weight + bias
 
 
+def gates_slowly(x: Tensor, norm: nn.BatchNorm2d, kernels: Tensor, bias: Tensor, *, causal: bool) -> Tensor:
+    """GSM's gates of clips [N, T, F, H, W], a plane for each half [N, T, 2, H, W]; kernels [2, F / 2, 3, 3, 3]."""
+    frame = nn.Conv2d(x.shape[2], 2, 3, padding=1, groups=2)
+    logits = conv3d_slowly(normalized_slowly(x, norm, axis=2).clamp(min=0), kernels.detach(), frame, causal=causal)
+    return (logits + bias.detach().view(2, 1, 1)).tanh()
+
+
 def conv_by_loops(x: np.ndarray, weight: np.ndarray, conv: nn.Conv2d) -> np.ndarray:
     """Convolves frames [B, C, H, W] with a weight [C', C / groups, kH, kW], all else being as in conv."""
     kernels = torch.from_numpy(weight).unsqueeze(2)

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import nn
 
+from kinema.layers.nonlocal_block import NonLocal
 from kinema.layers.sth import STHConv
 from kinema.layers.tadaconv import Route
 
@@ -22,7 +23,12 @@ def randomize_(model: nn.Module, seed: int = 0) -> nn.Module:
     def normal(tensor: torch.Tensor, std: float, mean: float = 0.0) -> None:
         tensor.copy_(mean + std * torch.randn(tensor.shape, generator=generator))
 
-    gentle = {module.expand for module in model.modules() if isinstance(module, Route)}
+    scales: dict[nn.Module, float] = {}
+    for module in model.modules():
+        if isinstance(module, Route):  # it scales the features that it comes from, which would explode with depth
+            scales[module.expand] = 0.01
+        if isinstance(module, NonLocal):  # great scores would make of softmax a choice of one
+            scales |= {module.theta: 0.3, module.phi: 0.3}
     with torch.no_grad():
         for module in model.modules():
             is_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
@@ -33,10 +39,8 @@ def randomize_(model: nn.Module, seed: int = 0) -> nn.Module:
                     normal(parameter, 0.2)
                 elif isinstance(module, STHConv):  # its parameters hold one basic kernel a row
                     normal(parameter, math.sqrt(2.0 * module.groups / (module.in_channels * parameter[0].numel())))
-                elif module in gentle:  # it scales the features that it comes from, which would explode with depth
-                    normal(parameter, 0.01 * math.sqrt(2.0 / parameter[0].numel()))
                 else:
-                    normal(parameter, math.sqrt(2.0 / parameter[0].numel()))
+                    normal(parameter, scales.get(module, 1.0) * math.sqrt(2.0 / parameter[0].numel()))
             if is_norm and module.running_mean is not None:
                 normal(module.running_mean, 0.2)
                 module.running_var.copy_(0.5 + torch.rand(module.running_var.shape, generator=generator))

@@ -122,7 +122,7 @@ def test_the_package_runs_as_a_module():
         (["train", "--trainer.batchsize=3"], "got --trainer.batchsize; did you mean --trainer.batch_size?"),
         (["train", "--data.root", "x", "--seed", "1.5"], "seed must be int, got 1.5"),
         (["train", "--optimizer.name", "adam"], "optimizer.name must be 'adamw' or 'sgd', got adam"),
-        (["train", "--model.pretrained", "maybe"], "model.pretrained must be bool or 'auto', got maybe"),
+        (["train", "--model.pretrained", "maybe"], "model.pretrained must be true, false, auto or a file, got 'maybe'"),
         (["train", "--trainer.batch_size", "0"], "trainer.batch_size must be at least 1, got 0"),
         (["train"], "data.root must name the folder of the videos"),
         (["train", "--resume", "--overwrite"], "overwrite must not be given with resume"),
@@ -131,7 +131,7 @@ def test_the_package_runs_as_a_module():
         (["predict", "w", "f", "--topp", "3"], "did you mean --top?"),
         (["train", "--overwrite=false"], "--overwrite must stand without a value, got 'false'"),
         (["profile", "--options.num_frames", "16"], "options must hold options of the temporal layer only"),
-        (["profile", "--size", "0", "--backbone", "test_resnet"], "size must be at least 1, got 0"),
+        (["profile", "--size", "0", "--backbone", "test_resnet"], "size must be a whole number of at least 1, got 0"),
         (
             ["profile", "--size", "32", "--backbone", "inception_v3"],
             "size must be one that the network can take, got 32",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -14,6 +15,14 @@ def test_a_spec_comes_back_from_json():
     assert ClipSpec.from_json(spec.to_json()) == spec
 
 
+def test_a_spec_from_before_there_were_stacks_has_none():
+    spec = ClipSpec(num_frames=4, class_names=("a", "b"))
+    values = json.loads(spec.to_json())
+    del values["stack"]
+    assert ClipSpec.from_json(json.dumps(values)) == spec
+    assert ClipSpec.from_json(ClipSpec(stack=5).to_json()).stack == 5
+
+
 def test_lists_become_tuples():
     assert ClipSpec(class_names=["a", "b"], mean=[0.5] * 3, std=[0.5] * 3).class_names == ("a", "b")
 
@@ -23,6 +32,9 @@ def test_lists_become_tuples():
     [
         ({"num_frames": 0}, "num_frames must be a whole number of at least 1, got 0"),
         ({"num_frames": 8.0}, r"num_frames must be a whole number of at least 1, got 8\.0"),
+        ({"stack": 0}, "stack must be an odd whole number of at least 1, got 0; TDN takes 5"),
+        ({"stack": 4}, "stack must be an odd whole number of at least 1, got 4"),
+        ({"stack": 5.0}, r"stack must be an odd whole number of at least 1, got 5\.0"),
         ({"crop": 300}, "crop must lie between 1 and resize, got crop 300 and resize 256"),
         ({"resize": "256"}, "resize must be a whole number of at least 1, got '256'"),
         ({"sampling": "dense"}, "sampling must be one of segments, got 'dense'"),
@@ -31,6 +43,9 @@ def test_lists_become_tuples():
         ({"mean": (math.nan,) * 3}, "mean and std must have one finite value per channel"),
         ({"std": (1.0, 0.0, 1.0)}, "std be positive"),
         ({"mean": (), "std": ()}, "mean and std must have one finite value per channel"),
+        ({"num_frames": True}, "num_frames must be a whole number of at least 1, got True"),
+        ({"mean": 0.5}, r"mean must be a sequence of numbers, got 0\.5"),
+        ({"class_names": None}, "class_names must be a sequence of names, got None"),
         ({"class_names": "walk"}, "class_names must be a sequence of names, got 'walk'"),
         ({"class_names": ("a", "b", "a")}, r"class_names must be distinct, got \['a'\] more than once"),
     ],

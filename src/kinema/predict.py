@@ -55,7 +55,7 @@ class Predictor:
     """Names what happens in videos.
 
     Args:
-        model: A model with class names, which stays on its device, or the weights file of one.
+        model: A model with class names, which stays on its device, or the weights of one, as `load_model` takes them.
         accelerator: Device for a weights file; `auto` takes a GPU where there is one.
 
     Raises:
@@ -64,7 +64,7 @@ class Predictor:
 
     def __init__(self, model: VideoClassifier | str | Path, *, accelerator: Accelerator = "auto") -> None:
         if not isinstance(model, VideoClassifier):
-            model = load_model(Path(model)).to(choose_device(accelerator))
+            model = load_model(model).to(choose_device(accelerator))
         self.model = model
         self.spec = self.model.spec
         if not self.spec.class_names:

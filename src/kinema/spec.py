@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from typing import Any, Literal, get_args
@@ -24,6 +25,9 @@ class ClipSpec:
 
     num_frames: int = 8
     """Frames T of a clip."""
+    stack: int = 1
+    """Neighbouring frames of the video that are stacked in the channels of each of the T, the sampled frame in their
+    middle; an odd number, of which 1 is the sampled frame alone. TDN's short-term module takes 5."""
     sampling: Sampling = "segments"
     """How frames spread over a video: `segments` cuts it into T equal parts and takes one frame from each (TSN)."""
     resize: int = 256
@@ -33,9 +37,9 @@ class ClipSpec:
     interpolation: Interpolation = "bilinear"
     """Filter of the scaling (always antialiased)."""
     mean: tuple[float, ...] = IMAGENET_MEAN
-    """Mean of each channel, of values in [0, 1]."""
+    """Mean of each channel of a frame, of values in [0, 1]."""
     std: tuple[float, ...] = IMAGENET_STD
-    """Standard deviation of each channel, of values in [0, 1]."""
+    """Standard deviation of each channel of a frame, of values in [0, 1]."""
     span_seconds: float | None = None
     """Median length of the videos trained on; a window over a long video or a stream has this length."""
     spacing_seconds: float | None = None
@@ -45,13 +49,16 @@ class ClipSpec:
 
     def __post_init__(self) -> None:
         """Checks the ranges and turns lists (from YAML or JSON) into tuples."""
-        if isinstance(self.class_names, str):
-            raise ValueError(f"class_names must be a sequence of names, got {self.class_names!r}; make it a tuple")
-        for name in ("mean", "std", "class_names"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name, what in (("mean", "numbers"), ("std", "numbers"), ("class_names", "names")):
+            value = getattr(self, name)
+            if isinstance(value, str) or not isinstance(value, Iterable):
+                raise ValueError(f"{name} must be a sequence of {what}, got {value!r}; make it a tuple")
+            object.__setattr__(self, name, tuple(value))
         for name in ("num_frames", "resize", "crop"):
-            if not isinstance(value := getattr(self, name), int) or value < 1:
+            if type(value := getattr(self, name)) is not int or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}; 8 and 224 are usual")
+        if not isinstance(self.stack, int) or self.stack < 1 or self.stack % 2 == 0:
+            raise ValueError(f"stack must be an odd whole number of at least 1, got {self.stack!r}; TDN takes 5")
         for name, kind in (("sampling", Sampling), ("interpolation", Interpolation)):
             if (value := getattr(self, name)) not in get_args(kind):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}, got {value!r}; take one of them")

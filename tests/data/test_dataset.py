@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -181,6 +182,30 @@ def test_a_frame_that_several_views_need_is_decoded_once():
     clips = load_views(video, views, SPEC)
     assert video.asked == [[0, 1, 5, 9]]
     assert [seen(clip) for clip in clips] == [[1, 5, 9, 5], [9, 0, 1, 0]]
+
+
+def test_a_frame_that_several_stacks_need_is_decoded_once():
+    whole = Crop(0.5, 0.5, 1.0, 1.0)
+    views = [View((0.1, 0.5), whole), View((0.9, 0.3), whole)]
+    video = RecordingVideo()
+    clips = load_views(video, views, replace(SPEC, stack=3))
+    assert video.asked == [[0, 1, 2, 3, 4, 5, 6, 8, 9]]
+    assert clips.shape == (2, 2, 9, SIZE, SIZE)
+    assert [seen(clip.unflatten(1, (3, 3)).flatten(0, 1)) for clip in clips] == [[0, 1, 2, 4, 5, 6], [8, 9, 9, 2, 3, 4]]
+
+
+def test_a_training_clip_shows_the_neighbours_of_what_was_drawn(samples):
+    options = {"min_scale": 1.0, "min_aspect": 1.0, "max_aspect": 1.0}
+    dataset, alone = (training(samples, spec=replace(SPEC, stack=stack), **options) for stack in (3, 1))
+    for index, sample in enumerate(samples):
+        clip = dataset[(3, index)]["clip"]
+        with open_video(sample.path) as video:
+            last = len(video) - 1
+        middles = seen(alone[(3, index)]["clip"])
+        assert clip.shape == (4, 9, SIZE, SIZE)
+        assert seen(clip.unflatten(1, (3, 3)).flatten(0, 1)) == [
+            number for middle in middles for number in (max(middle - 1, 0), middle, min(middle + 1, last))
+        ]
 
 
 def test_a_class_that_the_spec_lacks_is_refused_with_the_nearest():

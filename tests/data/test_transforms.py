@@ -113,6 +113,19 @@ def test_every_frame_gets_the_same_crop():
     assert torch.equal(clip, clip[:1].expand(4, -1, -1, -1))
 
 
+def test_neighbours_are_stacked_in_the_channels_in_their_order():
+    frames, spec = noise(6, 16, 16), {"resize": 16, "crop": 16, "mean": (0.1, 0.4, 0.7), "std": (0.2, 0.3, 0.5)}
+    view = View((0.2, 0.7), WHOLE, mirrored=True)
+
+    clip = make_clip(frames, view, ClipSpec(stack=3, **spec))
+
+    assert clip.shape == (2, 9, 16, 16)
+    alone = make_clip(frames, view, ClipSpec(**spec))
+    for moment in range(2):
+        for place in range(3):
+            assert torch.equal(clip[moment, 3 * place : 3 * place + 3], alone[3 * moment + place])
+
+
 def test_shrinking_is_antialiased():
     stripes = np.zeros((1, 64, 64, 3), dtype=np.uint8)
     stripes[:, :, ::2] = 255

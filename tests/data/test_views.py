@@ -18,6 +18,7 @@ from kinema.data.views import (
     reversed_view,
     segment_offsets,
     shuffled_view,
+    stacked_indices,
 )
 from kinema.spec import ClipSpec
 
@@ -74,6 +75,27 @@ def test_clips_inside_segments_equal_exact_arithmetic_too():
 )
 def test_an_offset_below_one_is_always_a_frame(offset, length, index):
     assert frame_indices([offset], length) == [index]
+
+
+@pytest.mark.parametrize(
+    ("offsets", "length", "stack", "backwards", "expected"),
+    [
+        ((0.2, 0.55), 10, 1, False, [2, 5]),
+        ((0.2, 0.55), 10, 3, False, [1, 2, 3, 4, 5, 6]),
+        ((0.2, 0.55), 10, 5, False, [0, 1, 2, 3, 4, 3, 4, 5, 6, 7]),
+        ((0.0, 0.95), 10, 5, False, [0, 0, 0, 1, 2, 7, 8, 9, 9, 9]),
+        ((0.1,), 10, 5, False, [0, 0, 1, 2, 3]),
+        ((0.5,), 1, 5, False, [0, 0, 0, 0, 0]),
+        ((0.1, 0.9), 2, 5, False, [0, 0, 0, 1, 1, 0, 0, 1, 1, 1]),
+        ((0.2, 0.55), 10, 1, True, [2, 5]),
+        ((0.55, 0.2), 10, 3, True, [6, 5, 4, 3, 2, 1]),
+        ((0.95,), 10, 5, True, [9, 9, 9, 8, 7]),
+    ],
+)
+def test_neighbours_stand_around_each_frame_and_a_video_stands_still_beyond_its_ends(
+    offsets, length, stack, backwards, expected
+):
+    assert stacked_indices(View(offsets, CENTRE, backwards=backwards), length, stack=stack) == expected
 
 
 def test_a_video_without_frames_is_refused():
@@ -186,7 +208,11 @@ def test_a_crop_or_view_out_of_range_is_refused():
 
 def test_reversal_plays_the_same_frames_backwards():
     view = View((0.1, 0.4, 0.7), CENTRE, mirrored=True)
-    assert reversed_view(view) == View((0.7, 0.4, 0.1), CENTRE, mirrored=True)
+    assert reversed_view(view) == View((0.7, 0.4, 0.1), CENTRE, mirrored=True, backwards=True)
+    assert reversed_view(reversed_view(view)) == view
+    for stack in (1, 3, 5):
+        there, back = (stacked_indices(one, 12, stack=stack) for one in (view, reversed_view(view)))
+        assert back == there[::-1]
 
 
 @pytest.mark.parametrize("num_frames", [3, 4, 8])
@@ -195,7 +221,8 @@ def test_shuffling_keeps_the_frames_and_never_gives_the_view_or_its_reversal(num
     shuffled = [shuffled_view(view, np.random.default_rng(seed)) for seed in range(100)]
     for other in shuffled:
         assert sorted(other.offsets) == list(view.offsets)
-        assert other not in (view, reversed_view(view))
+        assert other.offsets not in (view.offsets, view.offsets[::-1])
+        assert not other.backwards
     assert len(set(shuffled)) == (4 if num_frames == 3 else len(set(shuffled)))
     assert len(set(shuffled)) > 3
 

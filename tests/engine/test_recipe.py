@@ -48,7 +48,7 @@ from kinema.engine.recipe_files import (
         ({"model": {"dropout": 1}}, r"model.dropout must lie in \[0, 1\), got 1"),
         (
             {"model": {"pretrained": True, "init": "a.safetensors"}},
-            "model.pretrained must not be true where model.init",
+            "model.pretrained must not name weights where model.init",
         ),
         ({"optimizer": {"learning_rate": 0}}, "optimizer.learning_rate must be positive, got 0"),
         ({"optimizer": {"learning_rate": float("nan")}}, "optimizer.learning_rate must be positive, got nan"),

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
@@ -34,8 +36,11 @@ from kinema.engine.recipe import (
 from kinema.engine.recipe_files import load_yaml, recipe_from_dict, recipe_to_yaml
 from kinema.engine.run_folder import stored_recipe
 from kinema.engine.train import train
+from kinema.models import weights
+from kinema.models.hub import is_on_hub
 from kinema.models.temporal_layers import TEMPORAL_LAYERS
 from kinema.models.weights import load_model, read_metadata
+from kinema.report.results import find_results
 
 
 def small_recipe(root, out, *, epochs=2, workers=0, **fields):
@@ -127,6 +132,17 @@ def test_weights_carry_spec_recipe_and_fingerprint_without_local_paths(finished,
     assert recipe.optimizer == result.recipe.optimizer
     for path in (motion_root.parent, result.last.parent.parent):
         assert str(path) not in json.dumps(metadata)
+
+
+def test_a_runs_own_scores_are_found_beside_its_weights(finished, tmp_path):
+    result, _ = finished
+    (last,), (best,) = find_results(result.last), find_results(result.best)
+    assert (last.top1, best.top1) == pytest.approx((result.held_out.top1, result.best_top1))
+    assert last.protocol == result.held_out.protocol
+    assert "flatters" in " ".join(best.notes)
+    assert "flatters" not in " ".join(last.notes)
+    shutil.copy(result.last, tmp_path / result.last.name)
+    assert find_results(tmp_path / result.last.name) == []
 
 
 def test_the_recipe_in_the_folder_can_be_run_again(finished):
@@ -355,6 +371,35 @@ def test_groups_that_cannot_be_divided_are_refused_rather_than_nothing_held_out(
     one_group = replace(recipe, data=replace(recipe.data, group_pattern="mp4"))
     with pytest.raises(ValueError, match=r"data\.val_fraction must leave something to hold out, got 0\.2 of 24 videos"):
         train(one_group, console=quiet())
+
+
+def test_a_run_starts_from_a_model_on_the_hub_and_keeps_its_name(finished, motion_root, tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "find_weights", lambda source: finished[0].last if is_on_hub(source) else Path(source))
+    recipe = small_recipe(motion_root, tmp_path / "run", epochs=1)
+    recipe = replace(recipe, model=replace(recipe.model, init="hf://me/motion"))
+    console = quiet()
+
+    result = train(recipe, console=console)
+
+    assert "initialized from hf://me/motion" in console.file.getvalue()
+    assert stored_recipe(tmp_path / "run").model.init == "hf://me/motion"
+    assert json.loads(read_metadata(result.last)["recipe"])["model"]["init"] == "hf://me/motion"
+
+
+def test_a_run_starts_from_a_file_of_2d_weights_and_keeps_its_name_only(motion_root, tmp_path):
+    torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "frames.pth")
+    recipe = small_recipe(motion_root, tmp_path / "run", epochs=1)
+    recipe = replace(recipe, model=replace(recipe.model, pretrained=os.path.relpath(tmp_path / "frames.pth")))
+    console = quiet()
+
+    result = train(recipe, console=console)
+
+    assert "2D weights from" in console.file.getvalue()
+    assert "classifier left out: fc.weight, fc.bias" in console.file.getvalue()
+    assert result.recipe.model.pretrained == str(tmp_path / "frames.pth")
+    kept = json.loads(read_metadata(result.last)["recipe"])["model"]["pretrained"]
+    assert kept == "frames.pth"
+    assert train(result.recipe, resume=True, console=quiet()).recipe == result.recipe
 
 
 @pytest.mark.slow

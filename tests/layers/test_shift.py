@@ -80,3 +80,18 @@ def test_functions_of_functions_work():
     assert torch.equal(torch.func.jvp(lambda x: shift_clip(x, MOVES), (x,), (x,))[1], y)
     gradient = torch.func.grad(lambda x: (shift_clip(x, MOVES) * y).sum())(x)
     assert torch.equal((gradient * x).sum().round(decimals=6), (y * y).sum().round(decimals=6))
+
+
+class Shift(torch.nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return shift_clip(x, MOVES)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # T, H and W become constants
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning")  # of torch itself
+def test_a_trace_keeps_the_shift():
+    x = torch.randn(2, 3, 9, 4, 5)
+
+    traced = torch.jit.trace(Shift(), torch.zeros_like(x))
+
+    assert torch.equal(traced(x), moved_slowly(x))

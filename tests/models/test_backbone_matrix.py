@@ -136,9 +136,15 @@ def test_a_layer_works_in_a_network_or_says_why_not(name: str, layer: str):
         randomize_(one)
     with torch.no_grad():
         expect_near(network(x[T:]), features[T:])
-        other = network(torch.cat([x[:T].flip(0), x[T:]]))
-    expect_near(other[T:], features[T:])
-    assert difference(other[:T], features[:T].flip(0)) > 1e-8
+        backwards = network(torch.cat([x[:T].flip(0), x[T:]]))
+        changed = network(torch.cat([x[:1], x[1:2].flip(-1), x[2:]]))
+    expect_near(backwards[T:], features[T:])
+    if TEMPORAL_LAYERS[layer].sees_order:
+        assert difference(backwards[:T], features[:T].flip(0)) > 1e-8
+    else:
+        expect_near(backwards[:T], features[:T].flip(0))
+    expect_near(changed[T:], features[T:])
+    assert difference(changed[[0, 2]], features[[0, 2]]) > 1e-8
 
 
 def difference(first: Tensor, second: Tensor) -> float:

@@ -61,6 +61,40 @@ def test_cost_of_layers_that_weight_channels(options: dict[str, object], paramet
     assert counted.macs == counted.num_frames * 4_087_492_608 + branches
 
 
+# Sums over ResNet-50's 16 blocks: output channels (of conv3), and these times the pixels that they have.
+ENDS = 3 * 256 + 4 * 512 + 6 * 1024 + 3 * 2048
+PLANES = 3 * 256 * 56**2 + 4 * 512 * 28**2 + 6 * 1024 * 14**2 + 3 * 2048 * 7**2
+
+
+def test_gsm_adds_a_gate_and_its_norm_to_every_block():
+    counted, flat = cost(resnet50(temporal="gsm"), size=224), cost(resnet50(), size=224)
+
+    # A norm's two numbers a channel; 3 x 3 x 3 taps of each channel to its half's gate, and two biases.
+    assert counted.parameters - flat.parameters == (2 + 27) * ENDS + 16 * 2
+    assert counted.macs - flat.macs == 8 * 27 * PLANES
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_gsf_adds_the_gate_of_its_channels_and_two_small_convs(parts: int):
+    counted, flat = cost(resnet50(temporal="gsf", fraction=1 / parts), size=224), cost(resnet50(), size=224)
+
+    # The convs of the fusion: 2 x 3 x 3 taps and a bias for each half, at every gated channel and frame.
+    assert counted.parameters - flat.parameters == 29 * ENDS // parts + 16 * (2 + 2 * 19)
+    assert counted.macs - flat.macs == 8 * (27 * PLANES + 18 * ENDS) // parts
+
+
+def test_tin_adds_two_nets_to_every_block():
+    counted, flat = cost(resnet50(temporal="tin"), size=224), cost(resnet50(), size=224)
+    # Channels that move, a quarter of what comes into conv1 of each block.
+    moving = 64 // 4 + 3 * 256 // 4 + 4 * 512 // 4 + 6 * 1024 // 4 + 2 * 2048 // 4
+    # Offsets: a conv over three frames to one channel, T -> T, T -> 2, with biases. Weights: a conv to two channels.
+    offsets, weights = 3 * moving + 16 * (1 + 8 * 8 + 8 + 8 * 2 + 2), 3 * 2 * moving + 16 * 2
+
+    assert moving == 3280
+    assert counted.parameters == flat.parameters + offsets + weights == 23_895_566
+    assert counted.macs - flat.macs == 8 * 9 * moving + 16 * (8 * 8 + 8 * 2)
+
+
 def test_inflation_adds_two_taps_to_every_second_conv():
     counted, flat = cost(resnet50(temporal="i3d"), size=224), cost(resnet50(), size=224)
 
@@ -143,7 +177,7 @@ def test_parameters_of_a_block_itself_are_counted():
     assert layers["backbone.stages.0.blocks.0"].parameters == 24  # the scale of the residual branch
 
 
-@pytest.mark.parametrize("temporal", ["none", "tsm", "sth", "stm", "conv2plus1d_parallel"])
+@pytest.mark.parametrize("temporal", ["none", "tsm", "sth", "stm", "conv2plus1d_parallel", "nonlocal", "motionsqueeze"])
 def test_activations_are_what_a_training_step_keeps(temporal: str):
     model = create_model("test_resnet", temporal=temporal, num_classes=2, num_frames=4)
     model.to(memory_format=torch.channels_last)
@@ -180,7 +214,8 @@ def test_one_small_frame_can_be_counted():
 
 
 @pytest.mark.parametrize(
-    ("size", "sentence"), [(0, "size must be at least 1, got 0"), (1, "size must be one that the network can take")]
+    ("size", "sentence"),
+    [(0, "size must be a whole number of at least 1, got 0"), (1, "size must be one that the network can take")],
 )
 def test_a_size_that_cannot_be_is_refused(size: int, sentence: str):
     model = create_model("inception_v3", num_classes=3, num_frames=1)

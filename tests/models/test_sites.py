@@ -10,7 +10,7 @@ from torch import nn
 
 from kinema.models.backbones import create_backbone
 from kinema.models.blocks import BLOCKS, FLAT_NETWORKS
-from kinema.models.sites import SITE_NAMES, find_blocks, find_candidates, find_sites, named_sites
+from kinema.models.sites import SITE_NAMES, find_blocks, find_candidates, find_sites, named_sites, split_sites
 
 
 def paths(backbone: nn.Module, site: str) -> list[tuple[str, ...]]:
@@ -112,8 +112,8 @@ def skeleton(name: str, **options: object) -> nn.Module:
         ("mobilenetv3_small_100", (6, 11, 11, 11, 11)),  # the last of timm's blocks is the 1 x 1 conv of the head
         ("efficientnet_b0", (9, 16, 16, 16, 16)),
         ("convnext_tiny", (18, 18, 0, 18, 18)),  # 3 + 3 + 9 + 3 blocks with a layer norm
-        ("inception_v3", (40, 50, 50, 0, 11)),
-        ("inception_v4", (60, 79, 79, 0, 16)),
+        ("inception_v3", (40, 50, 50, 11, 11)),
+        ("inception_v4", (60, 79, 79, 16, 16)),
         ("test_byobnet", (4, 5, 5, 4, 4)),
         ("test_nfnet", (4, 8, 0, 4, 4)),
         ("test_mambaout", (6, 6, 0, 0, 0)),
@@ -194,6 +194,17 @@ def test_parts_may_be_nested_lists_or_absent():
         ValueError, match=r"of ConvNeXt have \(entry, spatial, exit, block\), got 'spatial_bn': no k x k"
     ):
         find_sites(skeleton("convnext_tiny"), "spatial_bn")
+
+
+def test_only_a_res2net_splits_its_channels():
+    found = split_sites(skeleton("res2net50_26w_4s"))
+
+    assert len(found) == 16
+    assert found["layer2", 1].paths == tuple(
+        f"layer2.1.{part}" for part in ("bn1", "relu", "convs.0", "convs.1", "convs.2", "conv3")
+    )
+    assert all(site.is_split for site in found.values())
+    assert not split_sites(skeleton("resnet26"))
 
 
 def test_a_network_without_known_blocks_is_told_its_candidates():

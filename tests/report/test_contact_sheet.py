@@ -8,6 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
+from kinema.data.transforms import make_clip
+from kinema.data.views import Crop, View
 from kinema.report.contact_sheet import clip_frames, film_strip
 from kinema.spec import ClipSpec
 
@@ -24,6 +26,13 @@ def test_frames_come_back_from_a_normalized_clip():
     values = torch.from_numpy(frames).permute(0, 3, 1, 2) / 255.0
     clip = (values - torch.tensor(spec.mean)[:, None, None]) / torch.tensor(spec.std)[:, None, None]
     assert np.array_equal(clip_frames(clip, spec=spec), frames)
+
+
+def test_of_stacked_frames_the_sampled_ones_are_shown():
+    frames = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
+    spec = ClipSpec(num_frames=2, stack=3, resize=8, crop=8)
+    clip = make_clip(frames, View((0.2, 0.7), Crop(0.5, 0.5, 1.0, 1.0)), spec)
+    assert np.array_equal(clip_frames(clip, spec=spec), frames[[1, 4]])
 
 
 def test_frames_stand_side_by_side_from_first_to_last():

@@ -13,7 +13,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from kinema.cli import networks
+from kinema.cli import hub, networks
 
 if TYPE_CHECKING:
     from kinema.data.motion import MotionConfig
@@ -52,7 +52,7 @@ def evaluate(weights: str, recipe: EvaluationRecipe, *, json_file: str | None) -
         raise ValueError(
             f"json must be a file in a folder that can be written to, got {json_file}; make the folder first"
         )
-    evaluation = evaluate_weights(Path(weights), recipe, console=Console())
+    evaluation = evaluate_weights(weights, recipe, console=Console())
     for name, reason in evaluation.errors.items():
         print(f"kinema: {name} counts as wrong: {reason}", file=sys.stderr)
     if json_file:
@@ -130,7 +130,7 @@ def _run_train(values: dict[str, Any], argv: Sequence[str]) -> int:
 
 
 def _evaluate_arguments(parser: CommandParser) -> None:
-    parser.add_positional("weights", help="Weights file that `kinema train` wrote.")
+    parser.add_positional("weights", help="Weights file, or hf://owner/name.")
     parser.add_dataclass("kinema.engine.recipe", "EvaluationRecipe")
     parser.add_argument("--json", type=str, metavar="FILE", help="Also write the scores of every video to this file.")
 
@@ -146,7 +146,7 @@ def _run_evaluate(values: dict[str, Any], argv: Sequence[str]) -> int:
 def _predict_arguments(parser: CommandParser) -> None:
     from kinema.engine.recipe import Accelerator
 
-    parser.add_positional("weights", help="Weights file that `kinema train` wrote.")
+    parser.add_positional("weights", help="Weights file, or hf://owner/name.")
     parser.add_positional("files", several=True, help="Video files, or folders of numbered frames.")
     parser.add_argument("--top", type=int, default=5, help="Classes to name for each file.")
     parser.add_flag("--json", help="Print one line of JSON for each file.")
@@ -207,6 +207,7 @@ COMMANDS = {
     "profile": Command(networks.profile, networks.profile_arguments, networks.run_profile),
     "tables": Command(networks.tables, networks.tables_arguments, networks.run_tables),
     "sites": Command(networks.sites, networks.sites_arguments, networks.run_sites),
+    "push": Command(hub.push, hub.push_arguments, hub.run_push),
     "data motion": Command(data_motion, _data_motion_arguments, _run_data_motion),
 }
 

@@ -19,7 +19,7 @@ from kinema.data.annotations.sample import Sample
 from kinema.data.mirror import Mirrors
 from kinema.data.transforms import make_clip
 from kinema.data.video import Video, open_video
-from kinema.data.views import Augmentation, View, draw_view, frame_indices
+from kinema.data.views import Augmentation, View, draw_view, stacked_indices
 from kinema.spec import ClipSpec
 from kinema.wording import nearest
 
@@ -135,12 +135,12 @@ def load_views(video: Video, views: Sequence[View], spec: ClipSpec) -> Tensor:
         spec: How frames become a clip.
 
     Returns:
-        The clips [V, T, C, H, W].
+        The clips [V, T, C, H, W]; C is that of all frames of a stack.
 
     Raises:
         VideoError: If a frame cannot be read.
     """
-    indices = [frame_indices(view.offsets, len(video)) for view in views]
+    indices = [stacked_indices(view, len(video), stack=spec.stack) for view in views]
     needed = sorted({index for clip in indices for index in clip})
     place = {index: row for row, index in enumerate(needed)}
     frames = video.frames(needed)

@@ -1,6 +1,7 @@
 """Pixels: from the frames of a view to a normalized clip.
 
-Shapes: T frames, C channels (3), H height, W width of a frame, S side of the crop that the network sees.
+Shapes: T frames, stack neighbours at each of them, C channels of a frame (3), H height, W width of a frame, S side of
+the crop that the network sees.
 """
 
 from __future__ import annotations
@@ -46,22 +47,22 @@ def make_clip(frames: np.ndarray[Any, np.dtype[np.uint8]], view: View, spec: Cli
     resampled, so such pixels are kept exactly.
 
     Args:
-        frames: Frames of the view, in its order, RGB [T, H, W, 3].
+        frames: Frames of the view, in its order, those of a stack side by side, RGB [T*stack, H, W, 3].
         view: Gives the box and the mirror.
-        spec: Gives the size, the filter, mean and standard deviation.
+        spec: Gives the stack, the size, the filter, mean and standard deviation.
 
     Returns:
-        The clip [T, 3, S, S].
+        The clip [T, stack*3, S, S].
 
     Raises:
-        ValueError: If the frames are not uint8 [T, H, W, 3].
+        ValueError: If the frames are not uint8 [T*stack, H, W, 3].
     """
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
         raise ValueError(
             f"frames must be uint8 [T, H, W, 3], got {frames.dtype} {list(frames.shape)}; "
             "they are what a video's frames() returns"
         )
-    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)  # [T, 3, H, W]
+    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)  # [T*stack, 3, H, W]
     height, width = pixels.shape[-2:]
     top, left, box_height, box_width = crop_box(view.crop, height=height, width=width)
     if (box_height, box_width) == (height, width) == (spec.crop, spec.crop):
@@ -76,8 +77,9 @@ def make_clip(frames: np.ndarray[Any, np.dtype[np.uint8]], view: View, spec: Cli
             size=[spec.crop, spec.crop],
             interpolation=_INTERPOLATIONS[spec.interpolation],
             antialias=True,
-        )  # [T, 3, S, S]
+        )  # [T*stack, 3, S, S]
     if view.mirrored:
         scaled = F.horizontal_flip(scaled)
     values = F.to_dtype(scaled.contiguous(), torch.float32, scale=True)
-    return F.normalize(values, mean=list(spec.mean), std=list(spec.std), inplace=True)
+    values = F.normalize(values, mean=list(spec.mean), std=list(spec.std), inplace=True)
+    return values.unflatten(0, (-1, spec.stack)).flatten(1, 2)  # [T, stack*3, S, S]

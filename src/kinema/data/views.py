@@ -66,6 +66,8 @@ class View:
     """The box."""
     mirrored: bool = False
     """Whether left and right are exchanged."""
+    backwards: bool = False
+    """Whether of neighbouring frames that are stacked the last one stands first."""
 
     def __post_init__(self) -> None:
         """Checks the offsets."""
@@ -125,6 +127,25 @@ def frame_indices(offsets: Sequence[float], length: int) -> list[int]:
     if length < 1:
         raise ValueError(f"length must be at least 1, got {length}; a video without frames has no view")
     return [min(math.floor(offset * length + _ROUNDING), length - 1) for offset in offsets]
+
+
+def stacked_indices(view: View, length: int, *, stack: int) -> list[int]:
+    """Frames that a view needs, each in the middle of its neighbours; beyond its ends a video stands still.
+
+    Args:
+        view: Where to look.
+        length: Number of frames of the video.
+        stack: Frames that are stacked, an odd number.
+
+    Returns:
+        T * stack frame numbers, those of one stack side by side.
+
+    Raises:
+        ValueError: If the video has no frame.
+    """
+    reach = stack // 2
+    steps = range(-reach, reach + 1)[:: -1 if view.backwards else 1]
+    return [min(max(index + step, 0), length - 1) for index in frame_indices(view.offsets, length) for step in steps]
 
 
 def segment_offsets(num_frames: int, jitter: Sequence[float] | None = None) -> tuple[float, ...]:
@@ -210,7 +231,7 @@ def protocol_name(num_clips: int, num_crops: int) -> str:
 
 def reversed_view(view: View) -> View:
     """The same moments, last first: the clip as if played backwards."""
-    return replace(view, offsets=view.offsets[::-1])
+    return replace(view, offsets=view.offsets[::-1], backwards=not view.backwards)
 
 
 def shuffled_view(view: View, rng: np.random.Generator) -> View:

@@ -21,11 +21,11 @@ from kinema.models.weights import load_model, read_metadata
 from kinema.wording import listed, nearest
 
 
-def evaluate_weights(weights: Path, recipe: EvaluationRecipe, *, console: Console) -> Evaluation:
+def evaluate_weights(weights: str | Path, recipe: EvaluationRecipe, *, console: Console) -> Evaluation:
     """Scores a weights file and prints the scores with the name of their protocol.
 
     Args:
-        weights: The file.
+        weights: The file, or another name of it that `load_model` takes.
         recipe: Which videos, and how to look at them.
         console: Where to print.
 

@@ -1,4 +1,4 @@
-"""What a run depended on, for the weights file: versions, commit, data, seed; no local paths."""
+"""What a run depended on, for the weights file: kind of machine, versions, commit, data, seed; no local paths."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def fingerprint(samples: Sequence[Sample], *, seed: int) -> dict[str, str | int 
     """Returns what the numbers of a run depend on, beside its recipe."""
     versions = {name: _version(name) for name in PACKAGES}
     return {
+        "machine": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         **versions,
         "commit": commit(),

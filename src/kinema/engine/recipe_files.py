@@ -12,6 +12,7 @@ import jsonargparse
 import yaml
 
 from kinema.engine.recipe import Recipe
+from kinema.models.hub import is_on_hub
 from kinema.wording import nearest
 
 T = TypeVar("T")
@@ -100,10 +101,15 @@ def recipe_to_json(recipe: Recipe) -> str:
     def last(path: str | None) -> str | None:
         return Path(path).resolve().name if path else path
 
+    init, pretrained = recipe.model.init, recipe.model.pretrained
     public = replace(
         recipe,
         out=last(recipe.out) or recipe.out,
         data=replace(recipe.data, root=last(recipe.data.root) or "", annotations=last(recipe.data.annotations)),
-        model=replace(recipe.model, init=last(recipe.model.init)),
+        model=replace(
+            recipe.model,
+            init=init if is_on_hub(init) else last(init),
+            pretrained=Path(pretrained).name if isinstance(pretrained, str) else pretrained,
+        ),
     )
     return json.dumps(asdict(public), ensure_ascii=False)

@@ -31,6 +31,7 @@ from kinema.engine.task import VideoTask
 from kinema.engine.training_data import TrainingData, choose_workers, read_data, training_loader, validation_loader
 from kinema.models.classifier import VideoClassifier, create_model
 from kinema.models.cost import cost
+from kinema.models.hub import is_on_hub
 from kinema.models.weights import initialize_from, save_model, write_atomically
 from kinema.wording import listed
 
@@ -82,7 +83,8 @@ def train(
 def _fill_in(recipe: Recipe, *, num_train: int, console: Console) -> Recipe:
     """Decides what the recipe left open, says why, and makes its paths absolute."""
     trainer = recipe.trainer
-    random_weights = not (recipe.model.pretrained or recipe.model.init)
+    pretrained, init = recipe.model.pretrained, recipe.model.init
+    random_weights = not (pretrained or init)
     epochs = choose_epochs(trainer, num_train=num_train, random_weights=random_weights)
     if trainer.epochs is None:
         steps = epochs * steps_per_epoch(trainer, num_train=num_train)
@@ -100,7 +102,11 @@ def _fill_in(recipe: Recipe, *, num_train: int, console: Console) -> Recipe:
         recipe,
         out=str(Path(recipe.out).resolve()),
         data=data,
-        model=replace(recipe.model, init=absolute(recipe.model.init)),
+        model=replace(
+            recipe.model,
+            init=init if is_on_hub(init) else absolute(init),
+            pretrained=str(Path(pretrained).resolve()) if isinstance(pretrained, str) else pretrained,
+        ),
         trainer=replace(trainer, epochs=epochs, precision=choose_precision(trainer)),
     )
 
@@ -112,7 +118,7 @@ def _make_model(recipe: Recipe, data: TrainingData, *, fresh: bool, console: Con
     """
     choice = recipe.model.pretrained if fresh and not recipe.model.init else False
     try:
-        model = _create(recipe, data, pretrained=bool(choice))
+        model = _create(recipe, data, pretrained=True if choice == "auto" else choice)
     except ValueError as error:
         if choice != "auto":
             raise
@@ -124,15 +130,16 @@ def _make_model(recipe: Recipe, data: TrainingData, *, fresh: bool, console: Con
             f"RANDOM WEIGHTS: the published weights of {name} cannot be had ({reason})",
             "  training takes longer and needs more data: connect to the network, or start from --model.init FILE",
         )
-    if recipe.model.init and fresh:
-        for line in initialize_from(model, recipe.model.init):
-            _say(console, line)
+    lines = initialize_from(model, recipe.model.init) if recipe.model.init and fresh else model.notes
+    for line in lines:
+        _say(console, line)
     if not fresh:
         return model, recipe
-    return model, replace(recipe, model=replace(recipe.model, pretrained=bool(choice)))
+    choice = True if choice == "auto" else choice
+    return model, replace(recipe, model=replace(recipe.model, pretrained=choice))
 
 
-def _create(recipe: Recipe, data: TrainingData, *, pretrained: bool) -> VideoClassifier:
+def _create(recipe: Recipe, data: TrainingData, *, pretrained: bool | str) -> VideoClassifier:
     """Builds the network of a recipe, always with the same random weights."""
     L.seed_everything(recipe.seed, verbose=False)
     model = create_model(

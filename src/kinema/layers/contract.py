@@ -6,9 +6,14 @@ Shapes: N clips, T frames, C channels, H x W pixels.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
+from torch.func import functional_call
+
+SIDE = 64
+"""Height and width of the frames that tell how many channels a module gives."""
 
 
 class TemporalLayer(nn.Module, ABC):
@@ -21,6 +26,9 @@ class TemporalLayer(nn.Module, ABC):
     Raises:
         ValueError: If num_frames is below 1.
     """
+
+    any_length: ClassVar[bool] = True
+    """Whether T can change once the layer is built; not where its weights depend on it."""
 
     def __init__(self, *, num_frames: int, causal: bool) -> None:
         super().__init__()
@@ -37,13 +45,27 @@ class TemporalLayer(nn.Module, ABC):
         self.num_frames = num_frames
 
     def check_num_frames(self, num_frames: int) -> None:
-        """Says whether T can change; a layer whose weights depend on T overrides this and refuses.
+        """Says whether T can change.
 
         Raises:
-            ValueError: If num_frames is below 1.
+            ValueError: If num_frames is below 1, or another T than the one that the layer's weights are for.
         """
-        if num_frames < 1:
-            raise ValueError(f"num_frames must be at least 1, got {num_frames}; 8 and 16 are usual")
+        if not isinstance(num_frames, int) or num_frames < 1:
+            raise ValueError(f"num_frames must be a whole number of at least 1, got {num_frames!r}; 8 and 16 are usual")
+        own = getattr(self, "num_frames", num_frames)
+        if num_frames != own and not self.any_length:
+            raise ValueError(
+                f"num_frames must stay {own} in a {type(self).__name__}, whose weights depend on it, got {num_frames}; "
+                "sample that many frames, or train a network with the other number"
+            )
+
+    def takes_num_frames(self, num_frames: int) -> bool:
+        """Tells whether T can change to this."""
+        try:
+            self.check_num_frames(num_frames)
+        except ValueError:
+            return False
+        return True
 
     def step(self, x: Tensor, state: Any | None = None) -> tuple[Tensor, Any]:  # noqa: ANN401 (each layer has its own)
         """Runs one more frame of N running clips; frame after frame it equals `forward` on the whole clip.
@@ -74,6 +96,35 @@ def channels_into(net: nn.Module) -> int | None:
     """Returns how many channels the first conv or norm of a module takes, None if it has neither."""
     takes = (getattr(module, name, None) for module in net.modules() for name in ("in_channels", "num_features"))
     return next((channels for channels in takes if isinstance(channels, int)), None)
+
+
+def channels_out_of(net: nn.Module, *, num_frames: int) -> int:
+    """Returns how many channels a module gives: a clip without numbers runs through it, on torch's meta device.
+
+    Args:
+        net: Takes frames [N*T, C, H, W]; it is left as it is.
+        num_frames: Frames T of a clip.
+
+    Raises:
+        ValueError: If it has no conv or norm, cannot take frames, or does not give frames.
+    """
+    channels, weight = channels_into(net), next(net.parameters(), None)
+    shape: tuple[int, ...] = ()
+    if channels is not None and weight is not None:
+        tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+        shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
+        clip = torch.empty(num_frames, channels, SIDE, SIDE, dtype=weight.dtype, device="meta")
+        try:
+            with torch.no_grad():
+                shape = tuple(functional_call(net, shapes, (clip,)).shape)
+        except (RuntimeError, TypeError, ValueError, AttributeError):  # whatever it wants, it is not frames
+            shape = ()
+    if len(shape) != 4 or shape[0] != num_frames:
+        raise ValueError(
+            f"net must turn frames [N*T, C, H, W] into frames, got {type(net).__name__}, whose channels cannot be "
+            "told; take the site block"
+        )
+    return shape[1]
 
 
 def step_through(net: nn.Module, x: Tensor, state: Any | None) -> tuple[Tensor, Any]:  # noqa: ANN401

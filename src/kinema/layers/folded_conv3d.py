@@ -48,6 +48,24 @@ class FoldedConv3d(nn.Module):
         self.bias = None if bias is None else nn.Parameter(bias)
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
 
+    @classmethod
+    def like(cls, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> FoldedConv3d:
+        """Makes one that goes over the pixels as a 2D conv does; it learns where that one learns.
+
+        Args:
+            conv: The 2D conv.
+            weight: Kernels at the start [Co, Ci / g, kT, kH, kW].
+            bias: Biases at the start [Co].
+
+        Returns:
+            The 3D conv.
+        """
+        new = cls(weight, bias, stride=conv.stride, padding=conv.padding, dilation=conv.dilation, groups=conv.groups)
+        new.weight.requires_grad_(conv.weight.requires_grad)
+        if new.bias is not None and conv.bias is not None:
+            new.bias.requires_grad_(conv.bias.requires_grad)
+        return new
+
     @property
     def kernels(self) -> Tensor:
         """The weight as a Conv3d has it [Co, Ci / g, kT, kH, kW]."""
@@ -105,3 +123,20 @@ def tap_offsets(num_taps: int, *, causal: bool) -> range:
     """Returns which frame each tap sees, counted from the output's own frame."""
     first = 1 - num_taps if causal else -(num_taps // 2)
     return range(first, first + num_taps)
+
+
+def inflated(conv: nn.Conv2d, num_taps: int, *, now: int) -> Tensor:
+    """Puts the kernels of a 2D conv into one tap, and zeros into the others.
+
+    Args:
+        conv: The 2D conv.
+        num_taps: Taps kT over time.
+        now: The tap that gets them.
+
+    Returns:
+        Kernels of a 3D conv [Co, Ci / g, kT, kH, kW].
+    """
+    kernels = conv.weight.detach().unsqueeze(2)
+    weight = torch.zeros_like(kernels).repeat(1, 1, num_taps, 1, 1)
+    weight[:, :, [now]] = kernels
+    return weight

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kinema.layers.contract import TemporalLayer
 from kinema.layers.conv_window import checked_conv
-from kinema.layers.folded_conv3d import FoldedConv3d, tap_offsets
+from kinema.layers.folded_conv3d import FoldedConv3d, inflated, tap_offsets
 
 Start = Literal["repeat", "centre"]
 
@@ -53,21 +53,11 @@ class InflatedConv(TemporalLayer):
         if start not in get_args(Start):
             raise ValueError(f"start must be repeat or centre, got {start!r}; repeat is the paper's")
         self.in_channels, self.out_channels, self.start = conv.in_channels, conv.out_channels, start
-        kernels = conv.weight.detach().unsqueeze(2)  # [Co, Ci / g, 1, kH, kW]
-        weight = kernels.repeat(1, 1, temporal_size, 1, 1) / temporal_size
         if start == "centre":
-            weight.zero_()[:, :, [tap_offsets(temporal_size, causal=causal).index(0)]] = kernels
-        self.conv = FoldedConv3d(
-            weight,
-            None if conv.bias is None else conv.bias.detach().clone(),
-            stride=conv.stride,
-            padding=conv.padding,
-            dilation=conv.dilation,
-            groups=conv.groups,
-        )
-        self.conv.weight.requires_grad_(conv.weight.requires_grad)
-        if self.conv.bias is not None and conv.bias is not None:
-            self.conv.bias.requires_grad_(conv.bias.requires_grad)
+            weight = inflated(conv, temporal_size, now=tap_offsets(temporal_size, causal=causal).index(0))
+        else:
+            weight = conv.weight.detach().unsqueeze(2).repeat(1, 1, temporal_size, 1, 1) / temporal_size
+        self.conv = FoldedConv3d.like(conv, weight, None if conv.bias is None else conv.bias.detach().clone())
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolves in time and space.

@@ -49,7 +49,7 @@ def shift_clip(x: Tensor, moves: list[Move]) -> Tensor:
     Returns:
         Clips [N, T, C, H, W]; what has no neighbour is zero.
     """
-    if torch.compiler.is_compiling():  # standard operators, for exports
+    if torch.compiler.is_compiling() or torch._C._is_tracing():  # standard operators, for exports
         return _shift_by_padding(x, moves)
     y: Tensor = _Shift.apply(x, tuple(moves))
     return y

@@ -38,12 +38,12 @@ class STHConv(TemporalLayer):
     temporal kernels stride with the spatial ones and stand at their centre; conv groups are mixed inside themselves,
     and depthwise convs by whole channels (`kinema.layers.hybrid.arrange`).
 
-    The ways to run share the parameters, one basic kernel a row. `plain` runs each type on its own channels, which has
-    the paper's FLOPs. `masked` runs dense convs with zeros where a kernel is of the other kind. `fused` runs one dense
-    conv and adds the temporal kernels' products into its output (`kinema.layers.sth_fused`), and keeps least for the
-    backward pass. `auto` is fused where that can be, and masked elsewhere (`way_for` says). Fused gives no gradients of
-    gradients; and since it may keep its output, an activation in place must not follow a conv without bias at once (a
-    batch norm between is fine). `masked` bears both.
+    The ways to run share the parameters, one basic kernel a row. `plain` runs each type on its own channels, which
+    has the paper's FLOPs. `masked` runs dense convs with zeros where a kernel is of the other kind. `fused` runs
+    one dense conv and adds the temporal kernels' products into its output (`kinema.layers.sth_fused`), and keeps
+    least for the backward pass where maps are larger than kernels. `auto` is fused where that can be, and masked
+    elsewhere (`way_for` says). Fused gives no gradients of gradients; and since it may keep its output, an
+    activation in place must not follow a conv without bias at once. `masked` bears both.
 
     The arrangement is no part of the state dict: weights are for a layer with the same fraction and arrangement.
 

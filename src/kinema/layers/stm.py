@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from kinema.layers.contract import TemporalLayer
 from kinema.layers.conv_window import ConvWindow, checked_conv
-from kinema.layers.depthwise import conv_over_time, newest_over_time
+from kinema.layers.depthwise import conv_over_time, newest_over_time, shift_taps
+from kinema.layers.feature_motion import motion_between
 from kinema.layers.folding import fold_time, unfold_time
 
 TEMPORAL_SIZE = 3
@@ -121,8 +122,7 @@ class ChannelwiseMotion(nn.Module):
         """
         features = self.reduce(x)  # [N*T, D, H, W]
         now, moved = unfold_time(features, num_frames), unfold_time(self.transform(features), num_frames)
-        difference, zero = moved[:, 1:] - now[:, :-1], torch.zeros_like(now[:, :1])
-        motion = torch.cat([zero, difference] if self.causal else [difference, zero], dim=1)  # [N, T, D, H, W]
+        motion = motion_between(now, moved, causal=self.causal)  # [N, T, D, H, W]
         return self.window.centres(self.expand(fold_time(motion)))  # [N*T, Co, H', W']
 
     def step(self, x: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -146,10 +146,5 @@ def shift_kernels(channels: int, *, causal: bool) -> Tensor:
     Returns:
         A one in each row [C, 3]: the first quarter at t-1, the middle at t, the last quarter at t+1 (causal: at t).
     """
-    offsets = torch.zeros(channels, dtype=torch.long, device="cpu")
     quarter = channels // 4
-    offsets[:quarter] = -1
-    if not causal:
-        offsets[channels - quarter :] = 1
-    present = TEMPORAL_SIZE - 1 if causal else TEMPORAL_SIZE // 2
-    return nn.functional.one_hot(offsets + present, TEMPORAL_SIZE)
+    return shift_taps(channels, back=slice(quarter), ahead=slice(channels - quarter, channels), causal=causal)

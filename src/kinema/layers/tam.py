@@ -44,6 +44,8 @@ class TemporalAdaptive(TemporalLayer):
         ValueError: If net does not say how many channels it takes.
     """
 
+    any_length = False
+
     def __init__(self, net: nn.Module, *, num_frames: int, causal: bool = False) -> None:
         super().__init__(num_frames=num_frames, causal=causal)
         channels, weight = channels_into(net), next(net.parameters(), torch.empty(0))
@@ -65,20 +67,6 @@ class TemporalAdaptive(TemporalLayer):
             nn.Conv1d(hidden, channels, 1, bias=False),
             nn.Sigmoid(),
         ).to(weight)
-
-    def check_num_frames(self, num_frames: int) -> None:
-        """Refuses another T than the one that the weights are for.
-
-        Raises:
-            ValueError: If num_frames is another T.
-        """
-        super().check_num_frames(num_frames)
-        own = getattr(self, "num_frames", num_frames)
-        if num_frames != own:
-            raise ValueError(
-                f"num_frames must stay {own} in a {type(self).__name__}, whose weights depend on it, got {num_frames}; "
-                "sample that many frames, or train a network with the other number"
-            )
 
     def forward(self, x: Tensor) -> Tensor:
         """Adapts, then runs `net`.

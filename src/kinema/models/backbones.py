@@ -13,6 +13,7 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_c
 from huggingface_hub.errors import EntryNotFoundError
 from torch import nn
 
+from kinema.models.hub import REACH_SECONDS, WEIGHTS_FILE
 from kinema.models.video_networks import (
     VIDEO_NETWORKS,
     VideoNetwork,
@@ -22,10 +23,6 @@ from kinema.models.video_networks import (
     video_spec,
 )
 from kinema.spec import ClipSpec
-
-WEIGHTS_FILE = "model.safetensors"
-REACH_SECONDS = 10.0
-"""How long to wait for the hub's first answer before giving up."""
 
 
 def create_backbone(name: str, *, pretrained: bool = False, in_channels: int = 3) -> nn.Module:

@@ -21,11 +21,15 @@ class BlockParts:
     spatial: tuple[Pair, ...]
     """Its k x k convs, each with the batch norm right behind it, if there is one."""
     exit: str | None
-    """The last module of its residual branch, by habit a batch norm; none where it has no such branch."""
+    """The last module of its residual branch, by habit a batch norm. An Inception block without one has the batch norm
+    behind the first conv of the branch with the fewest convs, where the official networks of GSF have theirs."""
     block: bool = True
     """Whether the block as a whole takes frames [N, C, H, W]."""
     list_of_blocks: bool = False
     """Whether what it is a part of is no block, but a list of many."""
+    split: tuple[str, ...] = ()
+    """Where it splits its channels: the norm and the activation behind which it does, a conv for each split but the
+    last, and the conv that takes them all again."""
     residual: str | None = None
     """Attribute that says whether the block has a residual: without one there is no entry, as in TSM's official code
     for MobileNetV2."""
@@ -41,8 +45,9 @@ def _pairs(*names: str) -> tuple[Pair, ...]:
     return tuple((f"{name}.conv", f"{name}.bn") for name in names)
 
 
-def _inception(entry: str, spatial: str, *, family: str = "Inception", exit: str | None = None) -> tuple[BlockParts]:
-    return (BlockParts(family=family, entry=_named(*entry.split()), spatial=_pairs(*spatial.split()), exit=exit),)
+def _inception(entry: str, spatial: str, *, exit: str) -> tuple[BlockParts]:
+    parts = BlockParts(family="Inception", entry=_named(*entry.split()), spatial=_pairs(*spatial.split()), exit=exit)
+    return (parts,)
 
 
 def _universal(*spatial: str) -> BlockParts:
@@ -66,7 +71,13 @@ BLOCKS: dict[str, tuple[BlockParts, ...]] = {
     "torchvision.models.resnet.BasicBlock": _BASIC,
     "torchvision.models.resnet.Bottleneck": _BOTTLENECK,
     "timm.models.res2net.Bottle2neck": (
-        BlockParts(family="Res2Net", entry=("conv1",), spatial=(("convs.*", "bns.*"),), exit="bn3"),
+        BlockParts(
+            family="Res2Net",
+            entry=("conv1",),
+            spatial=(("convs.*", "bns.*"),),
+            exit="bn3",
+            split=("bn1", "relu", "convs.*", "conv3"),
+        ),
     ),
     "timm.models.regnet.Bottleneck": (
         BlockParts(family="RegNet", entry=_named("conv1"), spatial=_pairs("conv2"), exit="conv3.bn"),
@@ -133,44 +144,57 @@ BLOCKS: dict[str, tuple[BlockParts, ...]] = {
         BlockParts(family="MambaOut", entry=("conv",), spatial=(("conv", None),), exit=None, block=False),
     ),
     "timm.models.inception_v3.InceptionA": _inception(
-        "branch1x1 branch5x5_1 branch3x3dbl_1 branch_pool", "branch5x5_2 branch3x3dbl_2 branch3x3dbl_3"
+        "branch1x1 branch5x5_1 branch3x3dbl_1 branch_pool",
+        "branch5x5_2 branch3x3dbl_2 branch3x3dbl_3",
+        exit="branch1x1.bn",
     ),
     "timm.models.inception_v3.InceptionB": _inception(
-        "branch3x3 branch3x3dbl_1", "branch3x3 branch3x3dbl_2 branch3x3dbl_3"
+        "branch3x3 branch3x3dbl_1", "branch3x3 branch3x3dbl_2 branch3x3dbl_3", exit="branch3x3.bn"
     ),
     "timm.models.inception_v3.InceptionC": _inception(
         "branch1x1 branch7x7_1 branch7x7dbl_1 branch_pool",
         "branch7x7_2 branch7x7_3 branch7x7dbl_2 branch7x7dbl_3 branch7x7dbl_4 branch7x7dbl_5",
+        exit="branch1x1.bn",
     ),
     "timm.models.inception_v3.InceptionD": _inception(
-        "branch3x3_1 branch7x7x3_1", "branch3x3_2 branch7x7x3_2 branch7x7x3_3 branch7x7x3_4"
+        "branch3x3_1 branch7x7x3_1", "branch3x3_2 branch7x7x3_2 branch7x7x3_3 branch7x7x3_4", exit="branch3x3_1.bn"
     ),
     "timm.models.inception_v3.InceptionE": _inception(
         "branch1x1 branch3x3_1 branch3x3dbl_1 branch_pool",
         "branch3x3_2a branch3x3_2b branch3x3dbl_2 branch3x3dbl_3a branch3x3dbl_3b",
+        exit="branch1x1.bn",
     ),
     "timm.models.inception_v4.InceptionA": _inception(
-        "branch0 branch1.0 branch2.0 branch3.1", "branch1.1 branch2.1 branch2.2"
+        "branch0 branch1.0 branch2.0 branch3.1", "branch1.1 branch2.1 branch2.2", exit="branch0.bn"
     ),
-    "timm.models.inception_v4.ReductionA": _inception("branch0 branch1.0", "branch0 branch1.1 branch1.2"),
+    "timm.models.inception_v4.ReductionA": _inception(
+        "branch0 branch1.0", "branch0 branch1.1 branch1.2", exit="branch0.bn"
+    ),
     "timm.models.inception_v4.InceptionB": _inception(
-        "branch0 branch1.0 branch2.0 branch3.1", "branch1.1 branch1.2 branch2.1 branch2.2 branch2.3 branch2.4"
+        "branch0 branch1.0 branch2.0 branch3.1",
+        "branch1.1 branch1.2 branch2.1 branch2.2 branch2.3 branch2.4",
+        exit="branch0.bn",
     ),
-    "timm.models.inception_v4.ReductionB": _inception("branch0.0 branch1.0", "branch0.1 branch1.1 branch1.2 branch1.3"),
+    "timm.models.inception_v4.ReductionB": _inception(
+        "branch0.0 branch1.0", "branch0.1 branch1.1 branch1.2 branch1.3", exit="branch0.0.bn"
+    ),
     "timm.models.inception_v4.InceptionC": _inception(
         "branch0 branch1_0 branch2_0 branch3.1",
         "branch1_1a branch1_1b branch2_1 branch2_2 branch2_3a branch2_3b",
+        exit="branch0.bn",
     ),
     "timm.models.inception_resnet_v2.Mixed_5b": _inception(
-        "branch0 branch1.0 branch2.0 branch3.1", "branch1.1 branch2.1 branch2.2"
+        "branch0 branch1.0 branch2.0 branch3.1", "branch1.1 branch2.1 branch2.2", exit="branch0.bn"
     ),
     "timm.models.inception_resnet_v2.Block35": _inception(
         "branch0 branch1.0 branch2.0", "branch1.1 branch2.1 branch2.2", exit="conv2d"
     ),
-    "timm.models.inception_resnet_v2.Mixed_6a": _inception("branch0 branch1.0", "branch0 branch1.1 branch1.2"),
+    "timm.models.inception_resnet_v2.Mixed_6a": _inception(
+        "branch0 branch1.0", "branch0 branch1.1 branch1.2", exit="branch0.bn"
+    ),
     "timm.models.inception_resnet_v2.Block17": _inception("branch0 branch1.0", "branch1.1 branch1.2", exit="conv2d"),
     "timm.models.inception_resnet_v2.Mixed_7a": _inception(
-        "branch0.0 branch1.0 branch2.0", "branch0.1 branch1.1 branch2.1 branch2.2"
+        "branch0.0 branch1.0 branch2.0", "branch0.1 branch1.1 branch2.1 branch2.2", exit="branch0.0.bn"
     ),
     "timm.models.inception_resnet_v2.Block8": _inception("branch0 branch1.0", "branch1.1 branch1.2", exit="conv2d"),
 }

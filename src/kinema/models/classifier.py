@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from kinema.layers.folding import fold_time, unfold_time
 from kinema.models.backbones import backbone_spec, create_backbone, num_features
 from kinema.models.heads import HEADS, LinearHead, check_head
+from kinema.models.pretrained import load_pretrained
+from kinema.models.short_term import STACKED_FRAMES
 from kinema.models.temporal_pool import frames_out
 from kinema.models.temporalize import set_num_frames, temporalize
 from kinema.models.video_networks import VIDEO_NETWORKS, VideoNetwork, check_alone
@@ -35,7 +38,7 @@ class ModelConfig:
     num_classes: int
     """Classes K."""
     in_channels: int = 3
-    """Channels C of a frame."""
+    """Channels C of each of the T: those of a frame, times the frames that are stacked."""
     dropout: float = 0.0
     """Share of features dropped before the head in training."""
     causal: bool = False
@@ -43,7 +46,17 @@ class ModelConfig:
     head: str = "linear"
     """Name in `HEADS`."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Options of the temporal layers."""
+    """Options of the temporal layers and of `temporalize`."""
+
+    @property
+    def stack(self) -> int:
+        """How many neighbouring frames it takes, stacked in the channels, in place of one."""
+        return _stack(self.options)
+
+    @property
+    def frame_channels(self) -> int:
+        """Channels of one of these; 3 for RGB."""
+        return self.in_channels // self.stack
 
     def to_json(self) -> str:
         """Returns the config as one line of JSON."""
@@ -84,6 +97,8 @@ class VideoClassifier(nn.Module):
         self.head = HEADS[config.head](num_features, config.num_classes, num_frames=frames)
         self.config = config
         self.spec = spec
+        self.notes: tuple[str, ...] = ()
+        """Lines to print about the file that its 2D weights came from; not saved."""
 
     def forward(self, clip: Tensor) -> Tensor:
         """Recognises clips.
@@ -145,6 +160,8 @@ class VideoClassifier(nn.Module):
             return
         shape = [dim if isinstance(dim, int) else "N" for dim in clip.shape]
         advice = f"this model takes T = {num_frames} frames of C = {channels} channels"
+        if (stack := self.spec.stack) > 1:
+            advice += f", {stack} neighbours of {channels // stack} each, as load_views stacks them"
         if clip.ndim == 4:
             advice += "; add the clip's own axis with clip[None]"
         elif clip.ndim == 5 and clip.shape[1] == channels and clip.shape[2] == num_frames:
@@ -161,7 +178,7 @@ def create_model(
     temporal: str | Sequence[str] = "none",
     num_frames: int = 8,
     spec: ClipSpec | None = None,
-    pretrained: bool = False,
+    pretrained: bool | str | Path = False,
     dropout: float = 0.0,
     causal: bool = False,
     head: str = "linear",
@@ -176,7 +193,8 @@ def create_model(
         temporal: One or several names in `TEMPORAL_LAYERS`.
         num_frames: Frames T of a clip.
         spec: How a video becomes a clip; by default what the backbone's weights were trained with.
-        pretrained: Whether to start from the weights that are published for the backbone.
+        pretrained: Whether to start from the weights that are published for the backbone; or a file of 2D weights, in
+            timm's or torchvision's layout (`load_pretrained`): what of it was not taken, the model's `notes` say.
         dropout: Share of features dropped before the head in training.
         causal: Whether no frame sees a later one.
         head: What makes logits of the frames' features: `linear`, the mean of each frame's own, or `trn`.
@@ -186,14 +204,15 @@ def create_model(
         The network, in training mode.
 
     Raises:
-        ValueError: If a name is unknown, a number is out of range, or weights cannot be had.
+        FileNotFoundError: If `pretrained` is a file that is not there.
+        ValueError: If a name is unknown, a number is out of range, or weights cannot be had or do not fit.
     """
     config = ModelConfig(
         backbone=backbone,
         temporal=(temporal,) if isinstance(temporal, str) else tuple(temporal),
         num_frames=num_frames,
         num_classes=num_classes,
-        in_channels=3 if spec is None else len(spec.mean),
+        in_channels=3 * _stack(options) if spec is None else len(spec.mean) * spec.stack,
         dropout=dropout,
         causal=causal,
         head=head,
@@ -202,35 +221,53 @@ def create_model(
     return make_model(config, spec=spec, pretrained=pretrained)
 
 
-def make_model(config: ModelConfig, *, spec: ClipSpec | None, pretrained: bool = False) -> VideoClassifier:
+def make_model(config: ModelConfig, *, spec: ClipSpec | None, pretrained: bool | str | Path = False) -> VideoClassifier:
     """Builds the network that a config describes.
 
     Args:
         config: What to build.
         spec: How a video becomes a clip; by default what the backbone's weights were trained with.
-        pretrained: Whether to start from the weights that are published for the backbone.
+        pretrained: Whether to start from the weights that are published for the backbone, or a file of 2D weights.
 
     Returns:
         The network, in training mode.
 
     Raises:
-        ValueError: If a name is unknown, a number is out of range, or weights cannot be had.
+        FileNotFoundError: If `pretrained` is a file that is not there.
+        ValueError: If a name is unknown, a number is out of range, or weights cannot be had or do not fit.
     """
     if config.num_classes < 1:
         raise ValueError(f"num_classes must be at least 1, got {config.num_classes}; count the dataset's classes")
     if not 0.0 <= config.dropout < 1.0:
         raise ValueError(f"dropout must be at least 0 and below 1, got {config.dropout}; 0.5 is usual")
-    name = config.backbone
-    if name in VIDEO_NETWORKS:
-        check_alone(name, config.temporal, causal=config.causal, options=config.options, head=config.head)
     check_head(config.head, causal=config.causal)
-    backbone = create_backbone(name, pretrained=pretrained, in_channels=config.in_channels)
-    spec = spec or backbone_spec(backbone, num_frames=config.num_frames)
+    _check_stack(spec, config)
+    if config.backbone in VIDEO_NETWORKS:
+        check_alone(config.backbone, config.temporal, causal=config.causal, options=config.options, head=config.head)
+    file = None if isinstance(pretrained, bool) else pretrained
+    backbone = create_backbone(config.backbone, pretrained=pretrained is True, in_channels=config.frame_channels)
+    notes = [] if file is None else load_pretrained(backbone, file)
+    spec = spec or dataclasses.replace(backbone_spec(backbone, num_frames=config.num_frames), stack=config.stack)
     if isinstance(backbone, VideoNetwork):
         backbone.set_num_frames(config.num_frames, size=spec.crop)
     else:
         temporalize(backbone, config.temporal, num_frames=config.num_frames, causal=config.causal, **config.options)
-    return VideoClassifier(backbone, num_features=num_features(backbone), config=config, spec=spec)
+    model = VideoClassifier(backbone, num_features=num_features(backbone), config=config, spec=spec)
+    model.notes = tuple(notes)
+    return model
+
+
+def _stack(options: Mapping[str, Any]) -> int:
+    """Returns how many frames a network with these options takes in place of one."""
+    return STACKED_FRAMES if options.get("short_term") else 1
+
+
+def _check_stack(spec: ClipSpec | None, config: ModelConfig) -> None:
+    stack = config.stack
+    if stack > 1 and spec is not None and spec.stack != stack:
+        raise ValueError(
+            f"stack of the spec must be {stack} for short_term, got {spec.stack}; make it ClipSpec(stack={stack}, ...)"
+        )
 
 
 def _check_spec(spec: ClipSpec, config: ModelConfig) -> None:
@@ -238,10 +275,9 @@ def _check_spec(spec: ClipSpec, config: ModelConfig) -> None:
         raise ValueError(
             f"spec must have the model's num_frames {config.num_frames}, got {spec.num_frames}; make them equal"
         )
-    if len(spec.mean) != config.in_channels:
-        raise ValueError(
-            f"spec must have one mean per channel ({config.in_channels}), got {len(spec.mean)}; make them equal"
-        )
+    if len(spec.mean) * spec.stack != config.in_channels:
+        got = f"{len(spec.mean)}" + (f" for each of {spec.stack} stacked frames" if spec.stack > 1 else "")
+        raise ValueError(f"spec must have one mean per channel ({config.in_channels}), got {got}; make them equal")
     if spec.class_names and len(spec.class_names) != config.num_classes:
         raise ValueError(
             f"num_classes must be the number of spec.class_names, got {config.num_classes} for "

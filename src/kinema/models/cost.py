@@ -93,8 +93,8 @@ def cost(model: VideoClassifier, *, size: int | None = None) -> Cost:
             f"model must be a VideoClassifier, got {type(model).__name__}; build it with create_model, which knows T"
         )
     size = model.spec.crop if size is None else size
-    if size < 1:
-        raise ValueError(f"size must be at least 1, got {size}; 224 is usual")
+    if not isinstance(size, int) or size < 1:
+        raise ValueError(f"size must be a whole number of at least 1, got {size!r}; 224 is usual")
     owners = _owners(model)
     parameters, macs, kept = _own_parameters(model, owners), _own_macs(model, owners, size), _kept(model, owners, size)
     layers = [

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
 
-from kinema.layers.contract import TemporalLayer
 from kinema.layers.plain_norm import plain_batch_norm
 from kinema.models.sites import Site, standing_at
 
 
-def replacements_at(
-    backbone: nn.Module, site: Site, build: Callable[..., TemporalLayer], *, wraps: bool
-) -> dict[str, nn.Module]:
+def replacements_at(backbone: nn.Module, site: Site, build: Callable[..., Any], *, wraps: bool) -> dict[str, nn.Module]:
     """Builds a layer; the backbone is left as it is.
 
     Args:
         backbone: A network.
-        site: Where the layer is to stand: one module, or a conv and its batch norm.
-        build: Makes the layer from the one module, or from the conv and a plain batch norm.
+        site: Where the layer is to stand: one module, a conv and its batch norm, or the modules of a split.
+        build: Makes the layer from the one module, or from the conv and a plain batch norm; from the modules of a split
+            what stands in the place of each.
         wraps: Whether it stands around other layers that are there, or is built from what they stand around.
 
     Returns:
@@ -33,6 +32,8 @@ def replacements_at(
     path = site.paths[0]
     place, module = (path, backbone.get_submodule(path)) if wraps else standing_at(backbone, path)
     try:
+        if site.is_split:
+            return _around_split(backbone, site, build)
         if len(site.paths) == 1:
             return {place: build(module).train(module.training)}
         norm, rest = split_norm(backbone.get_submodule(site.paths[1]))
@@ -42,6 +43,13 @@ def replacements_at(
         return {place: layer, site.paths[1]: rest.train(training)}
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _around_split(backbone: nn.Module, site: Site, build: Callable[..., Any]) -> dict[str, nn.Module]:
+    modules = [backbone.get_submodule(path) for path in site.paths]
+    modes = [module.training for module in modules]
+    built: tuple[nn.Module, ...] = build(*modules)
+    return {path: one.train(mode) for path, one, mode in zip(site.paths, built, modes, strict=True)}
 
 
 def split_norm(norm: nn.Module) -> tuple[nn.Module, nn.Module]:

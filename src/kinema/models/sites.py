@@ -35,6 +35,8 @@ class Site:
     """Dotted path of the container that the block is in."""
     index: int
     """Number of the block in its stage, from 0."""
+    is_split: bool = False
+    """Whether these are the modules between which the block splits its channels."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Block:
     index: int
     """Number of the block in its stage, from 0."""
     sites: dict[str, list[tuple[str, ...]]]
-    """Name of a site -> the paths of the modules at each one."""
+    """Name of a site -> the paths of the modules at each one; `split`: those between which it splits its channels."""
 
 
 def find_sites(backbone: nn.Module, site: str) -> list[Site]:
@@ -81,6 +83,19 @@ def find_sites(backbone: nn.Module, site: str) -> list[Site]:
             f"{WHY_ABSENT[site]}; choose another site or another layer"
         )
     return sites
+
+
+def split_sites(backbone: nn.Module) -> dict[tuple[str, int], Site]:
+    """Finds the blocks that split their channels, as Res2Net's do.
+
+    Returns:
+        Stage and index of each -> the modules of its split, as one site.
+    """
+    return {
+        (block.stage, block.index): Site(paths, block.stage, block.index, is_split=True)
+        for block in find_blocks(backbone)
+        for paths in block.sites["split"]
+    }
 
 
 def named_sites(backbone: nn.Module, sites: Sequence[str | Sequence[str]], *, count: int) -> list[Site]:
@@ -193,7 +208,7 @@ def _fitting(path: str, module: nn.Module, kinds: tuple[BlockParts, ...]) -> Blo
     """Takes the first kind whose parts are all in the block."""
     inside = {name for name, _ in module.named_modules(remove_duplicate=False)}
     for parts in kinds:
-        names = [*parts.entry, *(name for pair in parts.spatial for name in pair), parts.exit]
+        names = [*parts.entry, *(name for pair in parts.spatial for name in pair), parts.exit, *parts.split]
         if all(name is None or name.removesuffix(".*") in inside for name in names):
             return parts
     raise ValueError(
@@ -224,6 +239,7 @@ def _block_sites(path: str, module: nn.Module, parts: BlockParts) -> dict[str, l
         "spatial_bn": [pair for conv, norm in normed for pair in zip(each(conv), each(norm), strict=True)],
         "exit": [(whole(parts.exit),)] if parts.exit else [],
         "block": [(path,)] if parts.block else [],
+        "split": [tuple(one for name in parts.split for one in each(name))] if parts.split else [],
     }
 
 

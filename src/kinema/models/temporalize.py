@@ -10,11 +10,15 @@ from torch import nn
 
 from kinema.layers.contract import TemporalLayer
 from kinema.models.placing import replacements_at
-from kinema.models.sites import Site, find_sites, named_sites
+from kinema.models.short_term import ShortTerm, ShortTermStem
+from kinema.models.sites import Site, find_sites, named_sites, split_sites
 from kinema.models.temporal_layers import TemporalKind, lookup
 from kinema.models.temporal_pool import TemporalPool, add_temporal_pool, pooled_length, remove_temporal_pool
 from kinema.models.video_networks import VideoNetwork
 from kinema.wording import nearest
+
+OWN_OPTIONS = {"site", "sites", "every", "temporal_pool", "short_term"}
+"""Options that are no layer's."""
 
 Backbone = TypeVar("Backbone", bound=nn.Module)
 
@@ -29,6 +33,7 @@ def temporalize(
     sites: Sequence[str | Sequence[str]] | None = None,
     every: int | None = None,
     temporal_pool: bool = False,
+    short_term: bool = False,
     **options: Any,  # noqa: ANN401 (the layers' own, checked against their signatures)
 ) -> Backbone:
     """Turns a 2D network into one that sees time, in place; weights of the 2D network carry over.
@@ -43,18 +48,20 @@ def temporalize(
         sites: The modules by dotted path at which the layers stand, instead of those found in known blocks; for a layer
             that is built from a conv and its batch norm, pairs of paths.
         every: Every how many-th block of a stage, from its first one, gets a layer; instead of each layer's own rule
-            (TSM's official code takes every second block in networks with a stage of 23 blocks or more; I3D's of a
-            ResNet are a table).
+            (TSM's takes every second block in networks with a stage of 23 or more; I3D's of a ResNet are a table).
         temporal_pool: Whether to halve T before the second stage, as TSM's official code can; the network then gives
             ceil(T / 2) frames for each clip.
+        short_term: Whether stem and first stage of a ResNet also see the differences of neighbouring frames, as TDN's
+            short-term module does; the network then takes 5 frames stacked in the channels of each of the T.
         **options: Keyword arguments of the layers; each layer takes those that it knows.
 
     Returns:
         The same backbone.
 
     Raises:
-        ValueError: If a name or an option is unknown, no block is known, a layer refuses what stands at its site, the
-            backbone is no plain 2D network, or the pool is asked for in a causal one. The backbone is then as it was.
+        ValueError: If a name or an option is unknown, no block is known, a layer refuses what stands at its site, or
+            the backbone has temporal layers already, is a whole video network, or has no place for pool or short-term
+            module; it is then as it was.
     """
     names = (temporal,) if isinstance(temporal, str) else tuple(temporal)
     kinds = [kind for kind in map(lookup, names) if kind is not None]
@@ -63,22 +70,39 @@ def temporalize(
     _check_untouched(backbone, names)
     chosen = [(kind, _chosen_sites(backbone, kind, site=site, sites=sites, every=every)) for kind in kinds]
     chosen.sort(key=lambda one: (site or one[0].site) == "block")  # what stands around a block moves its inner paths
+    short = ShortTerm(backbone, num_frames=num_frames) if short_term else None
     pool = add_temporal_pool(backbone, num_frames=num_frames, causal=causal) if temporal_pool else None
-    pooled = set() if pool is None else _behind(backbone, pool)
+    lengths = _lengths(backbone, num_frames, pool)
     before: list[tuple[str, nn.Module]] = []
     try:
         for kind, places in chosen:
-            built: dict[str, nn.Module] = {}
-            for number, place in enumerate(places):
-                frames = pooled_length(num_frames) if place.paths[0] in pooled else num_frames
-                build = partial(kind.layer, num_frames=frames, causal=causal, **kind.deal(options, number))
-                built |= replacements_at(backbone, place, build, wraps=kind.wraps)
-            before += _replace(backbone, built)
+            before += _replace(backbone, _built(backbone, kind, places, lengths, causal=causal, options=options))
     except BaseException:  # what the first layer has taken, the second may refuse
         _replace(backbone, dict(reversed(before)))
         remove_temporal_pool(backbone)
         raise
+    if short is not None:
+        short.place(backbone)
     return backbone
+
+
+def _built(
+    backbone: nn.Module,
+    kind: TemporalKind,
+    places: list[Site],
+    lengths: dict[str, int],
+    *,
+    causal: bool,
+    options: dict[str, Any],
+) -> dict[str, nn.Module]:
+    """Builds the layers of one kind, each for the frames that come to its place; returns what is to stand where."""
+    built: dict[str, nn.Module] = {}
+    for number, place in enumerate(places):
+        make = kind.in_splits if place.is_split and kind.in_splits else kind.layer
+        frames = lengths[place.paths[0]]
+        build = partial(make, num_frames=frames, causal=causal, **kind.deal(options, number))
+        built |= replacements_at(backbone, place, build, wraps=kind.wraps)
+    return built
 
 
 def _replace(backbone: nn.Module, modules: dict[str, nn.Module]) -> list[tuple[str, nn.Module]]:
@@ -132,8 +156,13 @@ def _chosen_sites(
     if every is not None and not (isinstance(every, int) and every >= 1):
         raise ValueError(f"every must be a whole number of at least 1, got {every!r}; 1 takes every block")
     found = find_sites(backbone, site or kind.site)
-    if kind.last_of_block:
-        found = list({(place.stage, place.index): place for place in found}.values())
+    if kind.of_block != "every":
+        in_order = found if kind.of_block == "last" else found[::-1]
+        chosen = {(place.stage, place.index): place for place in in_order}.values()
+        found = [place for place in found if place in chosen]
+    if kind.in_splits is not None and site is None:
+        splits = split_sites(backbone)
+        found = [splits.get((place.stage, place.index), place) for place in found]
     if every is None and kind.ends_stage is not None:
         return _ending(found, kind.ends_stage)
     if every is None and kind.pattern is not None:
@@ -148,9 +177,7 @@ def _chosen_sites(
 def _patterned(sites: list[Site], pattern: tuple[tuple[int, ...], ...]) -> list[Site]:
     stages = _stages(sites)
     rows = {stage: pattern[min(number, len(pattern) - 1)] for number, stage in enumerate(stages)}
-    if not any(any(row) for row in rows.values()):
-        rows = dict.fromkeys(stages, next(row for row in pattern if any(row)))
-    return [found for found in sites if rows[found.stage][found.index % len(rows[found.stage])]]
+    return [found for found in sites if rows[found.stage][found.index % len(rows[found.stage])]] or sites
 
 
 def _ending(sites: list[Site], number: int) -> list[Site]:
@@ -162,11 +189,14 @@ def _stages(sites: list[Site]) -> list[str]:
     return list(dict.fromkeys(found.stage for found in sites))
 
 
-def _behind(backbone: nn.Module, pool: TemporalPool) -> set[str]:
-    """Lists the modules that come after the pool, by their paths."""
-    modules = list(backbone.named_modules())
-    place = next(number for number, (_, module) in enumerate(modules) if module is pool)
-    return {path for path, _ in modules[place + 1 :]}
+def _lengths(backbone: nn.Module, num_frames: int, pool: TemporalPool | None) -> dict[str, int]:
+    """Returns how many frames of a clip come to each module, by its path."""
+    lengths: dict[str, int] = {}
+    for path, module in backbone.named_modules():
+        lengths[path] = num_frames
+        if module is pool:
+            num_frames = pooled_length(num_frames)
+    return lengths
 
 
 def _check_options(names: tuple[str, ...], kinds: list[TemporalKind], options: dict[str, Any], *, placed: bool) -> None:
@@ -176,7 +206,7 @@ def _check_options(names: tuple[str, ...], kinds: list[TemporalKind], options: d
         raise ValueError(
             "site, sites and every must be left out where temporal is 'none', got one of them; drop it, or name a layer"
         )
-    known = {name for kind in kinds for name in kind.option_names} | {"site", "sites", "every", "temporal_pool"}
+    known = {name for kind in kinds for name in kind.option_names} | OWN_OPTIONS
     for option in options:
         if option not in known:
             whose = " and ".join(names)
@@ -195,7 +225,7 @@ def _check_untouched(backbone: nn.Module, names: tuple[str, ...]) -> None:
                 f"backbone must be a 2D network, got {module.name}, which is a whole video network; take it as it is, "
                 "from create_model"
             )
-        if isinstance(module, TemporalLayer | TemporalPool):
+        if isinstance(module, TemporalLayer | TemporalPool | ShortTermStem):
             raise ValueError(
                 f"backbone must be a 2D network, got one with {type(module).__name__} at {path}; "
                 "name several layers in one list, as in ['tsm', 'sth']"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -11,6 +12,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from kinema.models.classifier import ModelConfig, VideoClassifier, make_model
+from kinema.models.hub import find_weights
+from kinema.models.origins import match
 from kinema.spec import ClipSpec
 from kinema.wording import listed
 
@@ -38,19 +41,22 @@ def save_model(path: str | Path, model: VideoClassifier, *, metadata: Mapping[st
 
 
 def load_model(path: str | Path) -> VideoClassifier:
-    """Builds the model that a file holds.
+    """Builds the model that a file holds, be it on the hub.
 
     Args:
-        path: What `save_model` wrote.
+        path: What `save_model` wrote; a folder with a `model.safetensors`; or `hf://owner/name` on the hub, by choice
+            with `@revision`.
 
     Returns:
         The model, in evaluation mode, with its `spec`.
 
     Raises:
         FileNotFoundError: If there is no such file.
+        OSError: If the hub cannot be reached.
         ValueError: If it is none of ours, or was written by a version that differs.
     """
-    metadata, tensors = _read_metadata_of_model(path), _read_tensors(path)
+    file = find_weights(path)
+    metadata, tensors = _read_metadata_of_model(file), _read_tensors(file)
     try:
         config, spec = ModelConfig.from_json(metadata["config"]), ClipSpec.from_json(metadata["spec"])
         model = make_model(config, spec=spec)
@@ -66,60 +72,83 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     """Reads the strings that a file holds beside its tensors: spec, config, and what was given when saving.
 
     Args:
-        path: A safetensors file.
+        path: A safetensors file, or another name of one that `load_model` takes.
 
     Returns:
         The strings by key; none where the file has none.
 
     Raises:
         FileNotFoundError: If there is no such file.
+        OSError: If the hub cannot be reached.
         ValueError: If it is no safetensors file.
     """
-    _check_file(path)
+    file = find_weights(path)
+    _check_file(file)
     try:
-        with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
+        with safe_open(file, framework="pt") as opened:
+            return dict(opened.metadata() or {})
     except SafetensorError as error:
         raise _not_ours(path, error) from error
 
 
+def read_spec(path: str | Path) -> ClipSpec:
+    """Reads how a video becomes a clip for the model that a file holds.
+
+    Args:
+        path: What `load_model` takes.
+
+    Returns:
+        The spec, class names included.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        OSError: If the hub cannot be reached.
+        ValueError: If it is none of ours.
+    """
+    return ClipSpec.from_json(_read_metadata_of_model(path)["spec"])
+
+
 def initialize_from(model: VideoClassifier, path: str | Path) -> list[str]:
-    """Starts a model from a file of weights: every tensor that fits by name and shape; the head only for equal classes.
+    """Starts a model from a file of weights: all that fits by what it is; the head only for equal classes.
+
+    A tensor of the 2D network is taken under whatever name it has in the two networks, for temporal layers keep what
+    stands at their sites. What a layer makes of the 2D weights that it replaces, it makes of the file's. A layer's own
+    tensors are taken from the same layer at the same place; those that depend on T start anew for another T.
 
     Args:
         model: The model, changed in place.
-        path: What `save_model` wrote, with the same backbone; another temporal layer or class list is fine.
+        path: What `load_model` takes, with the same backbone; other temporal layers, T or class list are fine.
 
     Returns:
         Lines to print: what was taken, what starts anew, and what of the file stays unused.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is none of ours, no tensor of the backbone fits by its name, or one has another shape.
+        OSError: If the hub cannot be reached.
+        ValueError: If it is none of ours, no tensor of the backbone fits, or one has another shape.
     """
-    metadata, tensors = _read_metadata_of_model(path), _read_tensors(path)
-    names = ClipSpec.from_json(metadata["spec"]).class_names
-    same_classes = bool(names) and names == model.spec.class_names
+    file = find_weights(path)
+    metadata, tensors = _read_metadata_of_model(file), _read_tensors(file)
     own = model.state_dict()
-    taken = [key for key in own if key in tensors and (same_classes or not key.startswith(HEAD))]
-    for key in taken:
-        if tensors[key].shape != own[key].shape:
-            raise ValueError(
-                f"{path}: {key} must have shape {list(own[key].shape)}, got {list(tensors[key].shape)}; "
-                "the file is of another backbone or other options"
-            )
-    if all(key.startswith(HEAD) for key in taken):
-        other = ModelConfig.from_json(metadata["config"]).backbone
+    try:
+        config, names = ModelConfig.from_json(metadata["config"]), ClipSpec.from_json(metadata["spec"]).class_names
+        same_classes = bool(names) and names == model.spec.class_names
+        weights = {key: value for key, value in tensors.items() if same_classes or not key.startswith(HEAD)}
+        shapes = {key: value.shape for key, value in own.items()}
+        start = match(model.config, config, shapes=shapes, weights=weights)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if all(key.startswith(HEAD) for key in start.copied):
         raise ValueError(
-            f"{path}: the weights must be of a backbone like {model.config.backbone}, got those of {other}, of which "
-            "no tensor fits; take the same backbone"
+            f"{path}: the weights must be of a backbone like {model.config.backbone}, got those of {config.backbone}, "
+            "of which no tensor fits; take the same backbone"
         )
-    model.load_state_dict({key: tensors[key] for key in taken}, strict=False)
-    anew = [key for key in own if key not in taken]
-    unused = [key for key in tensors if key not in taken]
-    lines = [f"initialized from {path}: {len(taken)} of {len(own)} tensors taken"]
-    lines += [f"  anew: {listed(anew, 12)}"] if anew else []
-    return lines + ([f"  unused: {listed(unused, 12)}"] if unused else [])
+    copied = {key: tensors[source] for key, source in start.copied.items()}
+    model.load_state_dict({**copied, **start.made}, strict=False)
+    unused = [key for key in tensors if key in start.unused or key not in weights]
+    first = f"initialized from {path}: {len(copied)} of {len(own)} tensors taken"
+    settings = _other_settings(model.config, config)
+    return [first, *settings, *replace(start, unused=tuple(unused)).lines(config.num_frames)]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -144,6 +173,16 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _other_settings(config: ModelConfig, other: ModelConfig) -> list[str]:
+    """Says how layers that two networks share are set in another way, which no tensor tells."""
+    ours, theirs = ({**one.options, "causal": one.causal} for one in (config, other))
+    if not {*config.temporal} & {*other.temporal} - {"none"} or ours == theirs:
+        return []
+    names = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+    words = [f"{name} {ours.get(name, 'default')}, not {theirs.get(name, 'default')}" for name in names]
+    return [f"  layers are set in another way: {listed(words)}"]
 
 
 def _read_metadata_of_model(path: str | Path) -> dict[str, str]:

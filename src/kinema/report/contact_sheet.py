@@ -13,15 +13,16 @@ from kinema.spec import ClipSpec
 
 
 def clip_frames(clip: Tensor, *, spec: ClipSpec) -> np.ndarray:
-    """Undoes the normalization: [T, C, H, W] float becomes [T, H, W, C] uint8.
+    """Undoes the normalization: [T, C, H, W] float becomes [T, H, W, 3] uint8.
 
     Args:
-        clip: One normalized clip [T, C, H, W] of RGB frames.
+        clip: One normalized clip [T, C, H, W] of RGB frames; where neighbours are stacked, the sampled ones are shown.
         spec: What the clip was made by.
     """
+    sampled = clip.unflatten(1, (spec.stack, -1))[:, spec.stack // 2]  # [T, 3, H, W]
     mean = clip.new_tensor(spec.mean)[:, None, None]
     std = clip.new_tensor(spec.std)[:, None, None]
-    frames = ((clip * std + mean) * 255.0).round().clamp(0.0, 255.0)
+    frames = ((sampled * std + mean) * 255.0).round().clamp(0.0, 255.0)
     return frames.byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
