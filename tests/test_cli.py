@@ -68,6 +68,7 @@ def test_version_is_printed(capsys):
         ("profile", None),
         ("tables", None),
         ("sites", None),
+        ("import", None),
         ("data motion", MotionConfig),
     ],
 )

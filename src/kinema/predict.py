@@ -19,6 +19,8 @@ from kinema.engine.recipe import Accelerator
 from kinema.models.classifier import VideoClassifier
 from kinema.models.weights import load_model
 
+RGB_CHANNELS = 3
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
@@ -59,7 +61,7 @@ class Predictor:
         accelerator: Device for a weights file; `auto` takes a GPU where there is one.
 
     Raises:
-        ValueError: If the model's spec has no class names, or the device is not there.
+        ValueError: If the model's spec has no class names, it takes other frames than RGB, or the device is not there.
     """
 
     def __init__(self, model: VideoClassifier | str | Path, *, accelerator: Accelerator = "auto") -> None:
@@ -70,6 +72,11 @@ class Predictor:
         if not self.spec.class_names:
             raise ValueError(
                 "class_names of the model's spec must be given, got none; create the model with a spec that names them"
+            )
+        if len(self.spec.mean) != RGB_CHANNELS:
+            raise ValueError(
+                f"the model must take frames of {RGB_CHANNELS} channels (RGB), got one for {len(self.spec.mean)}; "
+                "other inputs, such as optical flow, are read by no command: call the model itself"
             )
 
     def predict(self, path: str | Path, *, top: int = 5, num_clips: int = 1, num_crops: int = 1) -> Prediction:

@@ -13,7 +13,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from kinema.cli import hub, networks
+from kinema.cli import hub, networks, weights
 
 if TYPE_CHECKING:
     from kinema.data.motion import MotionConfig
@@ -207,6 +207,7 @@ COMMANDS = {
     "profile": Command(networks.profile, networks.profile_arguments, networks.run_profile),
     "tables": Command(networks.tables, networks.tables_arguments, networks.run_tables),
     "sites": Command(networks.sites, networks.sites_arguments, networks.run_sites),
+    "import": Command(weights.import_weights, weights.import_arguments, weights.run_import),
     "push": Command(hub.push, hub.push_arguments, hub.run_push),
     "data motion": Command(data_motion, _data_motion_arguments, _run_data_motion),
 }
