@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kinema.models.foreign.read import read_checkpoint
+from kinema.models.files.read import read_checkpoint
 
 HALVES = torch.randn(3, 4)
 TENSORS: dict[str, Tensor] = {

@@ -402,6 +402,7 @@ def test_a_run_starts_from_a_file_of_2d_weights_and_keeps_its_name_only(motion_r
     assert train(result.recipe, resume=True, console=quiet()).recipe == result.recipe
 
 
+@pytest.mark.slow
 def test_a_whole_video_network_is_trained_on_the_same_clips(motion_root, tmp_path):
     recipe = small_recipe(motion_root, tmp_path / "run", epochs=1)
     console = quiet()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kinema.layers.contract import TemporalLayer
-from kinema.layers.tdn import TemporalDifference, shift_taps
+from kinema.layers.tdn import TemporalDifference
 from kinema.layers.tsm import TemporalShift
 from kinema.models.temporalize import temporalize
 from loops import array, conv_by_loops, normalized_slowly, taps_by_loops
@@ -118,7 +118,9 @@ def test_behind_a_closed_gate_it_starts_as_tsm():
     ],
 )
 def test_temporal_kernels_start_as_a_shift(channels: int, causal: bool, rows: list[str]):
-    assert ["".join(map(str, row)) for row in shift_taps(channels, causal=causal).tolist()] == rows
+    layer = TemporalDifference(nn.Conv2d(channels, 4, 1), num_frames=2, causal=causal)
+
+    assert ["".join(map(str, row)) for row in layer.temporal.int().tolist()] == rows
 
 
 @pytest.mark.parametrize("part", ["reduce", "fine", "coarse", "expand", "transform"])

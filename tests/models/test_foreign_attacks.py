@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from foreign_files import SAVES, TENSORS, sentence_about
-from kinema.models.foreign.read import read_checkpoint
+from kinema.models.files.read import read_checkpoint
 
 
 class Call:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from foreign_files import SAVES, TENSORS, foreign_content, sentence_about
 from kinema.models.classifier import create_model
-from kinema.models.foreign.read import read_checkpoint, shown
+from kinema.models.files.read import read_checkpoint, shown
 from kinema.models.weights import save_model
 
 

@@ -140,7 +140,7 @@ def test_a_private_model_is_for_those_with_a_token(hub: Hub, weights: str, model
     check_same(load_model("hf://me/secret"), model)
 
     monkeypatch.delenv("HF_TOKEN")
-    with pytest.raises(ValueError, match=r"^hf://me/secret: the model must be on the hub and open to you, .* HF_TOKEN"):
+    with pytest.raises(ValueError, match=r"^hf://me/secret: the model must be one that the hub shows you, .* HF_TOKEN"):
         load_model("hf://me/secret")
 
 
@@ -159,7 +159,7 @@ def test_nothing_is_made_public_that_was_to_be_private(hub: Hub, weights: str, c
     [
         (
             "me/nothing",
-            "the model must be on the hub and open to you, got neither or one; mind the name, or give a token",
+            "the model must be one that the hub shows you, got none or a private one; mind its name, or give",
         ),
         ("me/empty", "the repository must hold a model.safetensors, got none; it is no model that kinema has pushed"),
         ("me/empty@v2", "the revision must be a branch, tag or commit, got v2; see the model's page"),

@@ -19,7 +19,7 @@ from kinema.models.cost import cost
 from kinema.models.short_term import ShortTermStem
 from kinema.models.temporal_layers import TEMPORAL_LAYERS
 from kinema.models.temporalize import temporalize
-from kinema.models.weights import load_model, save_model
+from kinema.models.weights import initialize_from, load_model, save_model
 from kinema.spec import ClipSpec
 from loops import array
 from networks import randomize_
@@ -246,6 +246,23 @@ def test_comes_back_from_a_file_with_the_share_that_it_learned_with(tmp_path):
     assert (loaded.spec, loaded.config) == (model.spec, model.config)
     assert loaded.backbone.conv1.fusion.share == loaded.backbone.layer1.short_term.fusion.share == 0.5
     assert torch.equal(loaded(clips(1, 16)), model(clips(1, 16)))
+
+
+def test_weights_without_it_start_the_stream_of_differences_too(tmp_path):
+    flat = randomize_(create_model("test_resnet", temporal="tsm", num_classes=4, num_frames=T))
+    save_model(tmp_path / "flat.safetensors", flat)
+    model = create_model("test_resnet", temporal="tdn", num_classes=4, num_frames=T, short_term=True)
+
+    initialize_from(model, tmp_path / "flat.safetensors")
+
+    stem, kernels = model.backbone.conv1, flat.backbone.conv1[0].weight
+    assert torch.equal(stem.net.conv1[0].weight, kernels)
+    torch.testing.assert_close(
+        stem.differences.conv1[0].weight, kernels.mean(dim=1, keepdim=True).expand(-1, 12, -1, -1)
+    )
+    first = flat.backbone.layer1[0].conv2.weight
+    assert torch.equal(model.backbone.layer1[0].conv2.weight, first)
+    assert torch.equal(model.backbone.layer1.short_term.net[0].conv2.weight, first)
 
 
 def test_a_model_stacks_five_frames_by_itself():

@@ -137,8 +137,8 @@ def test_every_parameter_gets_a_gradient(name: str):
 
     for key, parameter in model.named_parameters():
         assert parameter.grad is not None, key
-        if "blocks.15.attn.rel_pos" in key:  # an MViT reads its class token, to which positions mean nothing
-            continue
+        if any(part in key for part in ("blocks.15.attn.rel_pos", "blocks.15.attn.pool_q.pool")):
+            continue  # an MViT reads its class token, which its last block gives no position and does not pool
         assert parameter.grad.abs().max() > 0, key
 
 
@@ -156,7 +156,7 @@ def test_channels_last_leaves_kernels_over_time_alone(name: str):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", VIDEO_NETWORKS)
+@pytest.mark.parametrize("name", ["mc3_18", "s3d", "mvit_v2_s"])
 def test_exports_with_any_batch(name: str):
     model = small_model(name)
 
@@ -169,7 +169,7 @@ def test_exports_with_any_batch(name: str):
             torch.testing.assert_close(program.module()(clips(num_clips)), expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", VIDEO_NETWORKS)
+@pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("channels", [1, 10])
 def test_frames_of_other_channels_are_taken(name: str, channels: int):
     spec = ClipSpec(num_frames=T, resize=SIZE, crop=SIZE, mean=(0.5,) * channels, std=(0.5,) * channels)
@@ -304,7 +304,7 @@ def test_a_closed_network_fails_in_one_sentence_and_at_once(torch_home: Path):
     assert "\n" not in str(info.value)
 
 
-@pytest.mark.parametrize("content", ["nothing of torch", "another network"])
+@pytest.mark.parametrize("content", ["", "nothing of torch", "another network"])
 def test_a_file_that_is_not_the_weights_is_refused_in_one_sentence(content: str, torch_home: Path):
     if content == "another network":
         torch.save(nn.Linear(2, 2).state_dict(), cached_weights("mc3_18"))

@@ -133,7 +133,7 @@ class ModelRecipe:
     """Whether temporal layers look only at the past, as a live stream needs."""
     head: str = "linear"
     """What makes logits of the frames' features: `linear`, the mean of each frame's own, or `trn`, relations of frames
-    (docs/layers.md)."""
+    (docs/heads.md)."""
 
     def __post_init__(self) -> None:
         """Checks the ranges."""

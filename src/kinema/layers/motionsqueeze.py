@@ -123,8 +123,8 @@ def displacements(source: Tensor, target: Tensor, *, patch: int) -> Tensor:
         scores = correlations(source.to(dtype), target.to(dtype), patch=patch)  # [B, H, W, P, P]
         best, place = scores.flatten(3).max(dim=3)
         offsets = torch.arange(patch, device=source.device)
-        near_row = _gaussian(offsets - (place // patch).unsqueeze(3)).to(dtype)  # [B, H, W, P]
-        near_column = _gaussian(offsets - (place % patch).unsqueeze(3)).to(dtype)
+        near_row = _gaussian((offsets - (place // patch).unsqueeze(3)).to(dtype))  # [B, H, W, P]
+        near_column = _gaussian((offsets - (place % patch).unsqueeze(3)).to(dtype))
         logits = TEMPERATURE * scores * near_row.unsqueeze(4) * near_column.unsqueeze(3)
         weights = logits.flatten(3).softmax(dim=3).unflatten(3, (patch, patch))
         ways = (offsets.to(dtype) - patch // 2) / (patch // 2)

@@ -64,8 +64,11 @@ class NonLocal(TemporalLayer):
         """
         y = self.net(x)
         queries, keys, values = (unfold_time(one, self.num_frames) for one in self._embed(y))  # [N, T, H*W, D]
-        seen = _earlier(self.num_frames, queries.shape[2], keys.shape[2], y.device) if self.causal else None
-        return self._added(y, _attend(queries, keys, values, seen))
+        if not self.causal:
+            return self._added(y, _attend(queries, keys, values))
+        ends = range(1, self.num_frames + 1)
+        found = [_attend(queries[:, end - 1 : end], keys[:, :end], values[:, :end]) for end in ends]
+        return self._added(y, torch.cat(found, dim=1))
 
     def _step(self, x: Tensor, state: Any | None) -> tuple[Tensor, Any]:  # noqa: ANN401
         inner, keys, values = (None, None, None) if state is None else state
@@ -73,7 +76,7 @@ class NonLocal(TemporalLayer):
         queries, key, value = (one.unsqueeze(1) for one in self._embed(y))  # [N, 1, H*W, D]
         keys = key if keys is None else torch.cat([keys, key], dim=1)[:, -self.num_frames :]
         values = value if values is None else torch.cat([values, value], dim=1)[:, -self.num_frames :]
-        return self._added(y, _attend(queries, keys, values, None)), (inner, keys, values)
+        return self._added(y, _attend(queries, keys, values)), (inner, keys, values)
 
     def _embed(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Returns the queries [N*T, H*W, D], and keys and values [N*T, H'*W', D], of frames [N*T, C, H, W]."""
@@ -94,25 +97,17 @@ class NonLocal(TemporalLayer):
         return f"num_frames={self.num_frames}, causal={self.causal}"
 
 
-def _attend(queries: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None) -> Tensor:
+def _attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Mixes values by softmax of the products of queries and keys.
 
     Args:
         queries: Of all positions [N, T, P, D].
         keys: Of all positions that can be looked at [N, S, Q, D].
         values: Of the same ones [N, S, Q, D].
-        seen: Which ones a query may look at [T*P, S*Q]; all if None.
 
     Returns:
         What each query finds [N, T, P, D].
     """
     query, key, value = (one.flatten(1, 2).unsqueeze(1) for one in (queries, keys, values))  # one head
-    found = F.scaled_dot_product_attention(query, key, value, attn_mask=seen, scale=1.0)
+    found = F.scaled_dot_product_attention(query, key, value, scale=1.0)
     return found.squeeze(1).unflatten(1, queries.shape[1:3])
-
-
-def _earlier(num_frames: int, num_queries: int, num_keys: int, device: torch.device) -> Tensor:
-    """Tells which of a clip's keys are in a query's own frame or an earlier one [T*P, T*Q]."""
-    frames = torch.arange(num_frames, device=device)
-    seen = frames.unsqueeze(1) >= frames
-    return seen.repeat_interleave(num_queries, dim=0).repeat_interleave(num_keys, dim=1)

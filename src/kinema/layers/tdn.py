@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinema.layers.contract import TemporalLayer, channels_into, step_through
-from kinema.layers.depthwise import conv_over_time, newest_over_time
+from kinema.layers.depthwise import conv_over_time, newest_over_time, shift_taps
 from kinema.layers.folding import fold_time, unfold_time
 
 TEMPORAL_SIZE = 3
@@ -50,9 +50,11 @@ class TemporalDifference(TemporalLayer):
             raise ValueError(f"net must be a conv with in_channels, got {type(net).__name__}; take the site spatial")
         if reduction < 1:
             raise ValueError(f"reduction must be at least 1, got {reduction}; 16 is the paper's")
+        fold = channels // DIVISIONS
+        taps = shift_taps(channels, ahead=slice(fold), back=slice(fold, 2 * fold), causal=causal)
         self.net = net
         self.gate = DifferenceGate(channels, reduction=reduction, causal=causal).to(weight)
-        self.temporal = nn.Parameter(shift_taps(channels, causal=causal).to(weight))  # [C, 3]
+        self.temporal = nn.Parameter(taps.to(weight))  # [C, 3]
 
     def forward(self, x: Tensor) -> Tensor:
         """Excites, convolves over time, then runs `net`.
@@ -146,24 +148,6 @@ class DifferenceGate(nn.Module):
         half = F.avg_pool2d(difference, [min(2, side) for side in size])
         scales = difference + self.fine(difference) + F.interpolate(self.coarse(half), size=size)
         return torch.sigmoid(self.expand(scales / 3)) - 0.5
-
-
-def shift_taps(channels: int, *, causal: bool) -> Tensor:
-    """Makes the temporal kernels that the layer starts with.
-
-    Args:
-        channels: Channels C.
-        causal: Whether the taps are frames t-2, t-1, t instead of t-1, t, t+1.
-
-    Returns:
-        A one in each row [C, 3]: the first eighth at t+1 (causal: at t), the second at t-1, the others at t.
-    """
-    offsets = torch.zeros(channels, dtype=torch.long, device="cpu")
-    fold = channels // DIVISIONS
-    offsets[:fold] = 0 if causal else 1
-    offsets[fold : 2 * fold] = -1
-    present = TEMPORAL_SIZE - 1 if causal else TEMPORAL_SIZE // 2
-    return F.one_hot(offsets + present, TEMPORAL_SIZE)
 
 
 def _normed_conv(in_channels: int, out_channels: int, *, size: int) -> nn.Sequential:

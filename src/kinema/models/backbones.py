@@ -45,7 +45,7 @@ def create_backbone(name: str, *, pretrained: bool = False, in_channels: int = 3
     try:
         _reach_weights(name)
         return _create(name, pretrained=True, in_channels=in_channels)
-    except (OSError, RuntimeError, HTTPException, UnpicklingError) as error:
+    except (OSError, RuntimeError, EOFError, HTTPException, UnpicklingError) as error:
         copy = f"put them into {cached_weights(name)}" if name in VIDEO_NETWORKS else "copy them into the hub's cache"
         raise ValueError(
             f"pretrained must name weights that can be had, got {name} ({_first_line(error)}); connect to the network, "

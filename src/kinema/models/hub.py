@@ -145,7 +145,8 @@ def _in_words(error: Exception, source: str) -> Exception:
         )
     if isinstance(error, errors.RepositoryNotFoundError):
         return ValueError(
-            f"{source}: the model must be on the hub and open to you, got neither or one; mind the name, or {TOKEN}"
+            f"{source}: the model must be one that the hub shows you, got none or a private one; mind its name, or "
+            f"{TOKEN}"
         )
     if isinstance(error, errors.RevisionNotFoundError):
         revision = Address.of(source).revision

@@ -1,30 +1,23 @@
 """2D weights from a file: as timm, torchvision or a trainer saved them, with the names of the backbone's own tensors.
 
-Nothing in a file is executed: what is no tensor, number or text is refused (`torch.load(weights_only=True)`).
+Nothing in a file is executed (`kinema.models.files`).
 """
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
+from kinema.models.files.read import read_checkpoint
 from kinema.wording import listed
 
-WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
-"""Keys under which trainers keep the weights, the first one that is there; averaged ones before the last ones, as timm
-takes them."""
 PREFIXES = ("module.", "_orig_mod.")
 """What torch's wrappers for several devices and for compilation put before every name."""
-_UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError)
-"""What torch raises about a file that it does not take, or half of one."""
 CLASSIFIERS = ("fc", "head", "classifier", "last_linear")
 """First words of a classifier's names; a backbone has none."""
 
@@ -44,7 +37,13 @@ def load_pretrained(backbone: nn.Module, path: str | Path) -> list[str]:
         FileNotFoundError: If there is no such file.
         ValueError: If it cannot be read, a tensor of the backbone is not in it, or one has another shape.
     """
-    tensors, source = _read(Path(path))
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: there is no such file; pretrained takes a file of 2D weights, or true or false"
+        )
+    checkpoint = read_checkpoint(path)
+    tensors = _without_prefixes(checkpoint.tensors)
     own = backbone.state_dict()
     needed = {key for key in own if not key.endswith("num_batches_tracked")}  # files from before torch 0.4 lack these
     layouts = [{rename(key): key for key in tensors} for rename in LAYOUTS]
@@ -68,58 +67,13 @@ def load_pretrained(backbone: nn.Module, path: str | Path) -> list[str]:
     rest = {key: name for key, name in names.items() if key not in own}
     left_out = [name for name in rest.values() if name.rpartition(".")[0] in heads or name.split(".")[0] in heads]
     unused = [name for name in rest.values() if name not in left_out]
-    lines = [f"2D weights from {path}{source}: {len(taken)} of {len(own)} tensors taken"]
-    lines += [f"  classifier left out: {listed(left_out)}"] if left_out else []
-    return lines + ([f"  unused: {listed(unused)}"] if unused else [])
+    place = f" ({checkpoint.place})" if checkpoint.place else ""
+    lines = [f"2D weights from {path}{place}: {len(taken)} of {len(own)} tensors taken"]
+    rest_of_file = {"classifier left out": left_out, "unused": unused, "not loaded": checkpoint.not_loaded}
+    return lines + [f"  {words}: {listed(names)}" for words, names in rest_of_file.items() if names]
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], str]:
-    """Returns the tensors of a file, and words for where in it they were."""
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: there is no such file; pretrained takes a file of 2D weights, or true or false"
-        )
-    if path.suffix == ".safetensors":
-        return _without_prefixes(_read_safetensors(path)), ""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ValueError(
-            f"{path}: pretrained must be a file of nothing but tensors, got half a file, or one with more in it, which "
-            f"is not executed ({reason}); save the network's state_dict()"
-        ) from error
-    source = ""
-    for wrapper in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content, source = content[wrapper], f" ({wrapper})"
-            break
-    tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)} if _is_named(content) else {}
-    if not tensors:
-        raise ValueError(f"{path}: pretrained must hold tensors by name, got none; save the network's state_dict()")
-    return _without_prefixes(tensors), source
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            if {"config", "spec"} <= (file.metadata() or {}).keys():
-                raise ValueError(
-                    f"{path}: pretrained must be weights of a 2D network, got a kinema model; start from it with "
-                    "model.init, or initialize_from"
-                )
-            return {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 (no mapping)
-    except SafetensorError as error:
-        raise ValueError(
-            f"{path}: the file must be safetensors, got something else or half of it ({error}); save it anew"
-        ) from error
-
-
-def _is_named(content: object) -> bool:
-    return isinstance(content, Mapping) and all(isinstance(key, str) for key in content)
-
-
-def _without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _without_prefixes(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Takes off what stands before every name."""
     while prefix := next((one for one in PREFIXES if all(key.startswith(one) for key in tensors)), None):
         tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}

@@ -59,9 +59,8 @@ def temporalize(
         The same backbone.
 
     Raises:
-        ValueError: If a name or an option is unknown, no block is known, a layer refuses what stands at its site, or
-            the backbone has temporal layers already, is a whole video network, or has no place for pool or short-term
-            module; it is then as it was.
+        ValueError: If a name or an option is unknown, no block is known, a layer refuses its site, or the backbone has
+            temporal layers, is a whole video network, or has no place for pool or short-term module; it is as it was.
     """
     names = (temporal,) if isinstance(temporal, str) else tuple(temporal)
     kinds = [kind for kind in map(lookup, names) if kind is not None]

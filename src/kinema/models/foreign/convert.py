@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 
 from kinema.models.classifier import ModelConfig, VideoClassifier, make_model
+from kinema.models.files.read import read_checkpoint, shown
 from kinema.models.foreign.fitting import COUNTER, file_names, fit, scale_attention
 from kinema.models.foreign.plan import FLOW_CHANNELS, Plan, Shift, make_plan
-from kinema.models.foreign.read import read_checkpoint, shown
 from kinema.wording import listed
 
 WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kinema.models.files.read import shown
 from kinema.models.foreign.findings import Findings
 from kinema.models.foreign.layouts import POOL, Layout, Renames, mobilenet_names
-from kinema.models.foreign.read import shown
 
 TRUNK = "backbone."
 """Prefix of the 2D network's tensors in our models."""

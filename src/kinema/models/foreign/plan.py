@@ -15,10 +15,10 @@ from torch import Tensor
 
 from kinema.layers.contract import TemporalLayer
 from kinema.models.classifier import ModelConfig, make_model
+from kinema.models.files.read import Checkpoint
 from kinema.models.foreign import hints
 from kinema.models.foreign.findings import Findings, find_mobilenet, find_resnet
 from kinema.models.foreign.layouts import Layout, find_layout
-from kinema.models.foreign.read import Checkpoint
 from kinema.spec import IMAGENET_MEAN, IMAGENET_STD, ClipSpec
 from kinema.wording import listed
 

@@ -16,7 +16,7 @@ from typing import IO
 import torch
 from torch import Tensor
 
-from kinema.models.foreign.restricted import RestrictedUnpickler, StoredTensor, refuse
+from kinema.models.files.restricted import RestrictedUnpickler, StoredTensor, refuse
 
 ZIP_MAGIC = b"PK\x03\x04"
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C

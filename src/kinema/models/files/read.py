@@ -1,4 +1,4 @@
-"""Reads other projects' checkpoints: the tensors of the network, and what is told beside them. Nothing of them runs."""
+"""Reads other programs' weights: the tensors of the network, and what is told beside them. Nothing of them runs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from kinema.models.foreign.archive import restore
-from kinema.models.foreign.restricted import Inert, StoredTensor
+from kinema.models.files.archive import restore
+from kinema.models.files.restricted import Inert, StoredTensor
 from kinema.wording import listed
 
-HOLDERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights")
-"""Keys under which a checkpoint keeps the network, the likeliest first."""
+HOLDERS = (
+    *("state_dict_ema", "model_ema"),
+    *("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights"),
+)
+"""Keys under which a checkpoint keeps the network, the first one that is there; averaged weights before the last ones,
+as timm takes them."""
 LONGEST_NAME = 120
 """Characters of a name of the file that a message shows."""
 
@@ -67,6 +71,8 @@ class Checkpoint:
 
     tensors: Mapping[str, Tensor]
     """By the file's own names."""
+    place: str = ""
+    """The entry that they are in; empty where they are the whole file."""
     not_loaded: tuple[str, ...] = ()
     """What else the file holds, by name: entries beside the network, and foreign objects."""
     text: str = ""
@@ -126,6 +132,7 @@ def _read_pickle(path: Path) -> Checkpoint:
     meta = dict.get(whole, "meta")
     return Checkpoint(
         tensors,
+        place=place,
         not_loaded=tuple(map(shown, [*beside, *rest, *foreign])),
         text=_recipe_text(meta),
         class_names=_class_names(meta),
@@ -220,7 +227,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
     if {"spec", "config"} <= metadata.keys():
         raise ValueError(
             f"{path}: the file must be of another project, got one of kinema's own; use it as it is, as in "
-            f"kinema predict {path}"
+            f"kinema predict {path}, or start from it with model.init"
         )
     return Checkpoint(tensors)
 
