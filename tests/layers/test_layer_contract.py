@@ -15,6 +15,8 @@ T = 5
 LAYERS = [name for name, kind in TEMPORAL_LAYERS.items() if kind is not None]
 ONLY_AHEAD = ("tea", "motionsqueeze")
 """Layers in which a frame meets the one after it, and none before."""
+WITHOUT_EFFECT = (("nonlocal", "phi.bias"),)
+"""Parameters that official weights have and the output does not depend on: softmax does not see this one."""
 pytestmark = pytest.mark.parametrize("name", LAYERS)
 
 
@@ -81,7 +83,7 @@ def test_every_parameter_gets_a_gradient(name: str, causal: bool):
 
     for key, parameter in layer.named_parameters():
         assert parameter.grad is not None, key
-        assert parameter.grad.abs().max() > 0, key
+        assert parameter.grad.abs().max() > 0 or (name, key) in WITHOUT_EFFECT, key
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
