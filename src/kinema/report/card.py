@@ -50,16 +50,14 @@ def model_card(file: Path, *, name: str, results: Sequence[Result], license: str
     front = {"library_name": "kinema", "pipeline_tag": "video-classification", "tags": _tags(config)}
     if license is not None:
         front = {"license": license, **front}
-    temporal = " + ".join(config.temporal)
+    layers = [" + ".join(config.temporal)] if config.temporal != ("none",) else []
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True
     )
     return environment.get_template("card.md.j2").render(
         front_matter=yaml.safe_dump(front, sort_keys=False, allow_unicode=True),
         mark=MARK,
-        title=name.removeprefix(SCHEME).rpartition("/")[2]
-        if name.startswith(SCHEME)
-        else f"{temporal} on {config.backbone}",
+        title=name.rpartition("/")[2] if name.startswith(SCHEME) else " on ".join([*layers, config.backbone]),
         sentence=_sentence(config),
         network=_network(model),
         spec=_spec(spec),
@@ -73,7 +71,7 @@ def model_card(file: Path, *, name: str, results: Sequence[Result], license: str
 
 
 def _tags(config: ModelConfig) -> list[str]:
-    layers = ["tsn" if layer == "none" else layer for layer in config.temporal]
+    layers = [layer for layer in config.temporal if layer != "none"]
     return list(dict.fromkeys(["action-recognition", "video", *layers, config.backbone.partition(".")[0]]))
 
 
