@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -331,6 +332,21 @@ def test_of_tam_the_kernels_over_t_frames_start_anew(tmp_path: Path):
     of_kernels = {key for key in model.state_dict() if ".G." in key}
     assert of_kernels
     assert words.keys() == of_kernels
+
+
+@pytest.mark.parametrize(("head", "num_frames"), [("linear", 4), ("trn", 6)])
+def test_a_head_of_another_kind_or_length_starts_anew(head: str, num_frames: int, tmp_path: Path):
+    spec = ClipSpec(num_frames=4, resize=40, crop=32, class_names=("a", "b"))
+    source = create_model("test_resnet", num_frames=4, num_classes=2, spec=spec, head="trn")
+    save_model(tmp_path / "weights.safetensors", source)
+    spec = replace(spec, num_frames=num_frames)
+    model = create_model("test_resnet", num_frames=num_frames, num_classes=2, spec=spec, head=head)
+    before = {key: value.clone() for key, value in model.state_dict().items() if key.startswith("head.")}
+
+    words = tensors_after(model, tmp_path / "weights.safetensors")
+
+    assert all(torch.equal(model.state_dict()[key], value) for key, value in before.items())
+    assert {key for key, kind in words.items() if key in before} == before.keys()
 
 
 def test_another_setting_of_the_same_layer_is_said(tmp_path: Path):

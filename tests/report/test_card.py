@@ -106,7 +106,8 @@ def test_nothing_is_invented(tmp_path: Path):
     assert "1; their names are not recorded." in section(card, "Classes")
     assert "predict" not in section(card, "Use")
     assert 'load_model("model.safetensors")' in section(card, "Use")
-    assert "none: frames meet in the mean of their logits" in section(card, "Network")
+    assert "| temporal layers | none |\n| head | `linear` |" in section(card, "Network")
+    assert "made with kinema: the 2D network `test_resnet`, which" in card
 
 
 def test_the_recipe_stands_there_without_local_paths(tmp_path: Path):

@@ -132,9 +132,11 @@ def initialize_from(model: VideoClassifier, path: str | Path) -> list[str]:
     own = model.state_dict()
     try:
         config, names = ModelConfig.from_json(metadata["config"]), ClipSpec.from_json(metadata["spec"]).class_names
-        same_classes = bool(names) and names == model.spec.class_names
-        weights = {key: value for key, value in tensors.items() if same_classes or not key.startswith(HEAD)}
         shapes = {key: value.shape for key, value in own.items()}
+        heads = [{key: one[key].shape for key in one if key.startswith(HEAD)} for one in (own, tensors)]
+        same_head = config.head == model.config.head and heads[0] == heads[1]  # one of relations depends on T
+        same_head &= bool(names) and names == model.spec.class_names
+        weights = {key: value for key, value in tensors.items() if same_head or not key.startswith(HEAD)}
         start = match(model.config, config, shapes=shapes, weights=weights)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error

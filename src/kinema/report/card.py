@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from kinema.models.classifier import ModelConfig, VideoClassifier
 from kinema.models.cost import cost
 from kinema.models.hub import SCHEME
+from kinema.models.video_networks import VIDEO_NETWORKS
 from kinema.models.weights import load_model, read_metadata
 from kinema.report.results import Result, as_percent
 from kinema.spec import ClipSpec
@@ -49,16 +50,14 @@ def model_card(file: Path, *, name: str, results: Sequence[Result], license: str
     front = {"library_name": "kinema", "pipeline_tag": "video-classification", "tags": _tags(config)}
     if license is not None:
         front = {"license": license, **front}
-    temporal = " + ".join(config.temporal)
+    layers = [" + ".join(config.temporal)] if config.temporal != ("none",) else []
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True
     )
     return environment.get_template("card.md.j2").render(
         front_matter=yaml.safe_dump(front, sort_keys=False, allow_unicode=True),
         mark=MARK,
-        title=name.removeprefix(SCHEME).rpartition("/")[2]
-        if name.startswith(SCHEME)
-        else f"{temporal} on {config.backbone}",
+        title=name.rpartition("/")[2] if name.startswith(SCHEME) else " on ".join([*layers, config.backbone]),
         sentence=_sentence(config),
         network=_network(model),
         spec=_spec(spec),
@@ -72,22 +71,25 @@ def model_card(file: Path, *, name: str, results: Sequence[Result], license: str
 
 
 def _tags(config: ModelConfig) -> list[str]:
-    layers = ["tsn" if layer == "none" else layer for layer in config.temporal]
+    layers = [layer for layer in config.temporal if layer != "none"]
     return list(dict.fromkeys(["action-recognition", "video", *layers, config.backbone.partition(".")[0]]))
 
 
 def _sentence(config: ModelConfig) -> str:
     layers = " and ".join(_code(layer) for layer in config.temporal if layer != "none")
-    inside = f"{layers} in the 2D network" if layers else "the 2D network"
+    kind = "the whole video network" if config.backbone in VIDEO_NETWORKS else "the 2D network"
+    inside = f"{layers} in {kind}" if layers else kind
     return f"{inside} {_code(config.backbone)}, which sees {config.num_frames} frames of a video at once."
 
 
 def _network(model: VideoClassifier) -> str:
     config, counted = model.config, cost(model)
+    source = "torchvision" if config.backbone in VIDEO_NETWORKS else "timm"
     layers = [layer for layer in config.temporal if layer != "none"]
     rows = [
-        ("backbone", f"{_code(config.backbone)}, by its timm name"),
-        ("temporal layers", ", ".join(map(_code, layers)) or "none: frames meet in the mean of their logits"),
+        ("backbone", f"{_code(config.backbone)}, by its name in {source}"),
+        ("temporal layers", ", ".join(map(_code, layers)) or "none"),
+        ("head", _code(config.head)),
         (
             "options",
             _code(json.dumps(config.options, ensure_ascii=False)) if config.options else "the layers' defaults",
