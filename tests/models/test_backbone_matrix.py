@@ -6,8 +6,7 @@ import copy
 import re
 from collections.abc import Callable
 from functools import cache, partial
-from importlib import util
-from pathlib import Path
+from types import ModuleType
 
 import pytest
 import timm
@@ -22,8 +21,8 @@ from kinema.layers.contract import TemporalLayer
 from kinema.models.temporal_layers import TEMPORAL_LAYERS
 from kinema.models.temporalize import temporalize
 from networks import randomize_
+from pages import load_script
 
-SCRIPT = Path(__file__).resolve().parents[2] / "docs" / "backbones.py"
 LAYERS = [name for name, kind in TEMPORAL_LAYERS.items() if kind is not None]
 SENTENCE = re.compile(r"(\S+: )?\w+ must .+, got .+; .+", re.DOTALL)
 T = 3
@@ -82,20 +81,14 @@ SMALL: dict[str, tuple[Callable[[], nn.Module], int]] = {
 BIG = ("torchvision resnet18", "torchvision resnet50")
 
 
-@cache
-def script():
-    """docs/backbones.py, as a module."""
-    spec = util.spec_from_file_location("write_backbones", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script() -> ModuleType:
+    """docs/backbones.py."""
+    return load_script("backbones")
 
 
 @cache
 def page() -> dict[str, dict[str, str]]:
-    return script().read_matrix(SCRIPT.with_suffix(".md").read_text(encoding="utf-8"))
+    return script().read_matrix(script().PAGE.read_text(encoding="utf-8"))
 
 
 @cache

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib import util
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from kinema.models.temporal_layers import TEMPORAL_LAYERS
+from pages import load_script
 
-SCRIPT = Path(__file__).resolve().parents[2] / "docs" / "costs.py"
 
-
-@cache
 def script() -> ModuleType:
-    """docs/costs.py, as a module."""
-    spec = util.spec_from_file_location("write_costs", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """docs/costs.py."""
+    return load_script("costs")
 
 
 @cache
