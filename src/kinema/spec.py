@@ -57,7 +57,7 @@ class ClipSpec:
         for name in ("num_frames", "resize", "crop"):
             if type(value := getattr(self, name)) is not int or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}; 8 and 224 are usual")
-        if not isinstance(self.stack, int) or self.stack < 1 or self.stack % 2 == 0:
+        if type(self.stack) is not int or self.stack < 1 or self.stack % 2 == 0:
             raise ValueError(f"stack must be an odd whole number of at least 1, got {self.stack!r}; TDN takes 5")
         for name, kind in (("sampling", Sampling), ("interpolation", Interpolation)):
             if (value := getattr(self, name)) not in get_args(kind):

@@ -132,5 +132,5 @@ def test_its_own_number_of_frames_may_be_set_again_and_no_other():
 
 
 def test_what_is_no_conv_is_refused():
-    with pytest.raises(ValueError, match="net must be a conv with in_channels, got BatchNorm2d; take the site spatial"):
-        TemporalAdaptive(nn.BatchNorm2d(8), num_frames=4)
+    with pytest.raises(ValueError, match="net must be a conv with in_channels, got ReLU; take the site spatial"):
+        TemporalAdaptive(nn.ReLU(), num_frames=4)

@@ -58,7 +58,7 @@ def excited_by_loops(layer: TemporalDifference, x: Tensor) -> np.ndarray:
             ]
             weight = np.mean([weights_by_loops(layer, difference) for difference in differences], axis=0)
             y[n, t] = clip[t] + clip[t] * weight
-    return taps_by_loops(y, array(layer.temporal), axis=1, causal=layer.causal)
+    return taps_by_loops(y, array(layer.temporal.taps), axis=1, causal=layer.causal)
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -120,7 +120,7 @@ def test_behind_a_closed_gate_it_starts_as_tsm():
 def test_temporal_kernels_start_as_a_shift(channels: int, causal: bool, rows: list[str]):
     layer = TemporalDifference(nn.Conv2d(channels, 4, 1), num_frames=2, causal=causal)
 
-    assert ["".join(map(str, row)) for row in layer.temporal.int().tolist()] == rows
+    assert ["".join(map(str, row)) for row in layer.temporal.taps.int().tolist()] == rows
 
 
 @pytest.mark.parametrize("part", ["reduce", "fine", "coarse", "expand", "transform"])

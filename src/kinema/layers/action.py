@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kinema.layers.contract import TemporalLayer, channels_into, step_through
+from kinema.layers.contract import TemporalLayer, channels_and_like, step_through
 from kinema.layers.depthwise import ConvOverTime, shift_taps
 from kinema.layers.feature_motion import ChannelMotion, hidden_channels
 from kinema.layers.folded_conv3d import FoldedConv3d, tap_offsets
@@ -57,9 +57,7 @@ class ActionExcitation(TemporalLayer):
         causal: bool = False,
     ) -> None:
         super().__init__(num_frames=num_frames, causal=causal)
-        channels, weight = channels_into(net), next(net.parameters(), torch.empty(0))
-        if channels is None:
-            raise ValueError(f"net must be a conv with in_channels, got {type(net).__name__}; take the site entry")
+        channels, weight = channels_and_like(net, site="entry")
         if not 2 <= num_divisions <= channels:
             raise ValueError(
                 f"num_divisions must be at least 2 and at most the channels that come in, {channels}, got "

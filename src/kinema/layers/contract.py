@@ -6,6 +6,7 @@ Shapes: N clips, T frames, C channels, H x W pixels.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -98,6 +99,18 @@ def channels_into(net: nn.Module) -> int | None:
     return next((channels for channels in takes if isinstance(channels, int)), None)
 
 
+def channels_and_like(net: nn.Module, *, site: str) -> tuple[int, Tensor]:
+    """Returns how many channels a module takes, and a tensor of the type and on the device that its own are.
+
+    Raises:
+        ValueError: If it does not say how many; the sentence names the site to take.
+    """
+    channels = channels_into(net)
+    if channels is None:
+        raise ValueError(f"net must be a conv with in_channels, got {type(net).__name__}; take the site {site}")
+    return channels, next(net.parameters(), torch.empty(0))
+
+
 def channels_out_of(net: nn.Module, *, num_frames: int) -> int:
     """Returns how many channels a module gives: a clip without numbers runs through it, on torch's meta device.
 
@@ -128,11 +141,39 @@ def channels_out_of(net: nn.Module, *, num_frames: int) -> int:
 
 
 def step_through(net: nn.Module, x: Tensor, state: Any | None) -> tuple[Tensor, Any]:  # noqa: ANN401
-    """Runs one frame [N, C, H, W] through a module that may itself be a temporal layer.
+    """Runs one frame [N, C, H, W] through a module that may itself be a temporal layer, or hold some.
 
     Returns:
         The output [N, C', H', W'] and the module's own state, None where it has none.
     """
     if isinstance(net, TemporalLayer):
         return net.step(x, state)
-    return net(x), None
+    layers = _outermost_layers(net)
+    if not layers:
+        return net(x), None
+    states: dict[str, Any] = {} if state is None else state
+    after: dict[str, Any] = {}
+
+    def stepping(path: str, layer: TemporalLayer) -> Callable[[Tensor], Tensor]:
+        def forward(frame: Tensor) -> Tensor:
+            y, after[path] = layer.step(frame, states.get(path))
+            return y
+
+        return forward
+
+    try:
+        for path, layer in layers.items():
+            layer.forward = stepping(path, layer)
+        return net(x), after
+    finally:
+        for layer in layers.values():
+            del layer.forward  # the class's own is there again
+
+
+def _outermost_layers(net: nn.Module, prefix: str = "") -> dict[str, TemporalLayer]:
+    """Finds the temporal layers inside a module, but not those inside of these."""
+    found: dict[str, TemporalLayer] = {}
+    for name, child in net.named_children():
+        path = f"{prefix}{name}"
+        found |= {path: child} if isinstance(child, TemporalLayer) else _outermost_layers(child, f"{path}.")
+    return found

@@ -13,12 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kinema.layers.contract import TemporalLayer, channels_into, step_through
-from kinema.layers.depthwise import conv_over_time, newest_over_time, shift_taps
+from kinema.layers.contract import TemporalLayer, channels_and_like, step_through
+from kinema.layers.depthwise import ConvOverTime, shift_taps
+from kinema.layers.feature_motion import hidden_channels
 from kinema.layers.folding import fold_time, unfold_time
 
-TEMPORAL_SIZE = 3
-"""Frames that a channel's temporal kernel spans."""
 DIVISIONS = 8
 """One in this many channels starts as a shift each way."""
 
@@ -45,16 +44,12 @@ class TemporalDifference(TemporalLayer):
 
     def __init__(self, net: nn.Module, *, num_frames: int, reduction: int = 16, causal: bool = False) -> None:
         super().__init__(num_frames=num_frames, causal=causal)
-        channels, weight = channels_into(net), next(net.parameters(), torch.empty(0))
-        if channels is None:
-            raise ValueError(f"net must be a conv with in_channels, got {type(net).__name__}; take the site spatial")
-        if reduction < 1:
-            raise ValueError(f"reduction must be at least 1, got {reduction}; 16 is the paper's")
+        channels, weight = channels_and_like(net, site="spatial")
         fold = channels // DIVISIONS
         taps = shift_taps(channels, ahead=slice(fold), back=slice(fold, 2 * fold), causal=causal)
         self.net = net
         self.gate = DifferenceGate(channels, reduction=reduction, causal=causal).to(weight)
-        self.temporal = nn.Parameter(taps.to(weight))  # [C, 3]
+        self.temporal = ConvOverTime(taps.to(weight))
 
     def forward(self, x: Tensor) -> Tensor:
         """Excites, convolves over time, then runs `net`.
@@ -66,17 +61,15 @@ class TemporalDifference(TemporalLayer):
             What `net` gives [N*T, C', H', W'].
         """
         excited = x + x * self.gate(x, num_frames=self.num_frames)
-        y: Tensor = self.net(conv_over_time(excited, self.temporal, num_frames=self.num_frames, causal=self.causal))
+        y: Tensor = self.net(self.temporal(excited, num_frames=self.num_frames, causal=self.causal))
         return y
 
     def _step(self, x: Tensor, state: Any | None) -> tuple[Tensor, Any]:  # noqa: ANN401
-        if state is None:
-            state = (x.new_zeros(x.shape[0], TEMPORAL_SIZE - 1, *x.shape[1:]), None, None)
-        past, before, inner = state
+        past, before, inner = (None, None, None) if state is None else state
         gate, before = self.gate.step(x, before)
-        frames = torch.cat([past, (x + x * gate).unsqueeze(1)], dim=1)  # [N, 3, C, H, W]
-        y, inner = step_through(self.net, newest_over_time(frames, self.temporal), inner)
-        return y, (frames[:, 1:], before, inner)
+        moved, past = self.temporal.step(x + x * gate, past)
+        y, inner = step_through(self.net, moved, inner)
+        return y, (past, before, inner)
 
     def extra_repr(self) -> str:
         """Names the layer's numbers."""
@@ -98,12 +91,15 @@ class DifferenceGate(nn.Module):
         channels: C.
         reduction: How many times fewer channels F has.
         causal: Whether the difference with the frame before is the only one.
+
+    Raises:
+        ValueError: If reduction is below 1.
     """
 
     def __init__(self, channels: int, *, reduction: int, causal: bool) -> None:
         super().__init__()
         self.causal = causal
-        width = max(channels // reduction, 1)
+        width = hidden_channels(channels, reduction)
         self.reduce = _normed_conv(channels, width, size=1)
         self.transform = nn.Conv2d(width, width, kernel_size=3, padding=1, groups=width, bias=False)
         self.fine = _normed_conv(width, width, size=3)

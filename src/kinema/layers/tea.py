@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kinema.layers.contract import TemporalLayer, channels_into, step_through
+from kinema.layers.contract import TemporalLayer, channels_and_like, step_through
 from kinema.layers.depthwise import ConvOverTime, shift_taps
 from kinema.layers.feature_motion import ChannelMotion
 
@@ -37,7 +37,8 @@ class MotionExcitation(TemporalLayer):
     def __init__(self, net: nn.Module, *, num_frames: int, reduction: int = 16, causal: bool = False) -> None:
         super().__init__(num_frames=num_frames, causal=causal)
         self.net = net
-        self.excite = MotionGate(_channels(net), reduction=reduction).to(_weight(net))
+        channels, weight = channels_and_like(net, site="spatial")
+        self.excite = MotionGate(channels, reduction=reduction).to(weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Weights channels, then runs `net`.
@@ -101,6 +102,8 @@ class MotionGate(nn.Module):
         super().__init__()
         self.motion = ChannelMotion(channels, reduction=reduction)
         self.norm = nn.BatchNorm1d(channels)
+        for part in (self.motion.reduce, self.motion.transform, self.motion.expand):  # as in the official code
+            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor, *, num_frames: int, causal: bool) -> Tensor:
         """Weights the frames of whole clips.
@@ -143,7 +146,7 @@ class SplitOverTime(TemporalLayer):
     def __init__(self, net: nn.Module, taps: Tensor, *, num_frames: int, causal: bool) -> None:
         super().__init__(num_frames=num_frames, causal=causal)
         self.net = net
-        self.temporal = ConvOverTime(taps.to(_weight(net)))
+        self.temporal = ConvOverTime(taps.to(channels_and_like(net, site="spatial")[1]))
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolves over time, then runs `net`.
@@ -235,12 +238,4 @@ def _joined(rest: Tensor, last: Tensor) -> Tensor:
 
 
 def _channels(net: nn.Module) -> int:
-    channels = channels_into(net)
-    if channels is None:
-        raise ValueError(f"net must be a conv with in_channels, got {type(net).__name__}; take the site spatial")
-    return channels
-
-
-def _weight(net: nn.Module) -> Tensor:
-    """Returns a parameter of a module, whose device and dtype new ones take."""
-    return next(net.parameters(), torch.empty(0))
+    return channels_and_like(net, site="spatial")[0]

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kinema.layers.contract import TemporalLayer, channels_into, step_through
+from kinema.layers.contract import TemporalLayer, channels_and_like, step_through
 from kinema.layers.folded_conv3d import tap_offsets
 from kinema.layers.folding import fold_time, unfold_time
 from kinema.layers.shift import shift_time
@@ -58,9 +58,7 @@ class TemporalInterlace(TemporalLayer):
 
     def __init__(self, net: nn.Module, *, num_frames: int, num_divisions: int = 4, causal: bool = False) -> None:
         super().__init__(num_frames=num_frames, causal=causal)
-        channels, weight = channels_into(net), next(net.parameters(), torch.empty(0))
-        if channels is None:
-            raise ValueError(f"net must be a conv with in_channels, got {type(net).__name__}; take the site entry")
+        channels, weight = channels_and_like(net, site="entry")
         if num_divisions < 1:
             raise ValueError(
                 f"num_divisions must be at least 1, got {num_divisions}; 4 moves a quarter of the channels"
