@@ -200,3 +200,13 @@ def test_a_compressed_pickle_may_not_swell(tmp_path: Path):
     path = Raw(tmp_path).write(tensor_program(size=2), compression=zipfile.ZIP_DEFLATED)
     with pytest.raises(ValueError, match="a compressed record"):
         read_checkpoint(path)
+
+
+def test_compressed_numbers_may_not_swell(tmp_path: Path):
+    torch.save({"conv1.weight": torch.zeros(2**20)}, tmp_path / "plain.pth")
+    with zipfile.ZipFile(tmp_path / "plain.pth") as plain, zipfile.ZipFile(tmp_path / "w.pth", "w") as packed:
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name), compress_type=zipfile.ZIP_DEFLATED)
+
+    with pytest.raises(ValueError, match=r"w\.pth: the file must be a checkpoint .* \(a compressed record\)"):
+        read_checkpoint(tmp_path / "w.pth")

@@ -52,17 +52,22 @@ def test_a_misfit_is_named_with_both_shapes(tensors: dict[str, Tensor], tmp_path
         import_weights(path)
 
 
-def test_tensors_that_are_left_over_are_named_and_warned_of_inside_the_network(
-    tensors: dict[str, Tensor], tmp_path: Path
+@pytest.mark.parametrize(
+    ("name", "differs"),
+    [
+        ("module.other.weight", True),
+        ("module.base_model.layer1.0.gate.weight", True),
+        ("module.data_preprocessor.mean", False),
+    ],
+)
+def test_tensors_that_are_left_over_are_named_and_warned_of(
+    name: str, differs: bool, tensors: dict[str, Tensor], tmp_path: Path
 ):
-    outside, inside = "module.other.weight", "module.base_model.layer1.0.gate.weight"
-    _, report = import_weights(save({**tensors, outside: torch.ones(1)}, tmp_path / "a.pth"))
-    assert report.unused == (outside,)
-    assert f"unused: {outside}" in report.lines()
-    assert not [text for text in report.warnings if "logits may differ" in text]
-    _, report = import_weights(save({**tensors, inside: torch.ones(1)}, tmp_path / "b.pth"))
-    assert report.unused == (inside,)
-    assert [text for text in report.warnings if "logits may differ" in text and inside in text]
+    _, report = import_weights(save({**tensors, name: torch.ones(1)}, tmp_path / "w.pth"))
+
+    assert report.unused == (name,)
+    assert f"unused: {name}" in report.lines()
+    assert bool([text for text in report.warnings if "logits may differ" in text and name in text]) == differs
 
 
 def test_counters_may_be_missing_and_are_counted(tensors: dict[str, Tensor], tmp_path: Path):
@@ -209,7 +214,7 @@ def test_networks_that_are_not_known_are_called_what_they_are(names: list[str], 
         ),
         ({"module.base_model.conv1.weight": torch.zeros(64, 3, 1, 7, 7)}, "conv1.weight must have the 4 axes .* a 3D"),
         ({"module.new_fc.weight": torch.zeros(5, 512, 1)}, r"new_fc.weight must have shape \[classes, features\]"),
-        ({"module.base_model.conv1.weight": None}, "the network must have its first convs"),
+        ({"module.base_model.conv1.weight": None}, "the network must have the first convs of a ResNet"),
         ({"module.new_fc.weight": None}, "got a network without a classifier"),
     ],
 )
@@ -290,3 +295,44 @@ def test_class_names_that_cannot_be_read_or_ordered_are_refused(text: str, sente
     (tmp_path / "names").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=sentence):
         read_class_names(tmp_path / "names")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        (
+            "w.pth",
+            {"neck.conv.weight": torch.ones(1)},
+            "got a network with a neck between trunk and head, as TPN; known",
+        ),
+        ("c2d_r50-in1k.pth", {}, "must be a TSN, TSM or TANet, got a C2D by the file's recipe or name"),
+        ("tpn-tsm_r50.pth", {}, "must be a TSN, TSM or TANet, got a TPN by the file's recipe or name"),
+    ],
+)
+def test_networks_with_the_names_of_another_are_refused(
+    name: str, content: dict[str, Tensor], sentence: str, tensors: dict[str, Tensor], tmp_path: Path
+):
+    with pytest.raises(ValueError, match=sentence):
+        import_weights(save({**tensors, **content}, tmp_path / name))
+
+
+def test_a_recipe_of_another_network_is_refused(tensors: dict[str, Tensor], tmp_path: Path):
+    recipe = "model = dict(backbone=dict(depth=50, type='C2D'), type='Recognizer3D')"
+
+    with pytest.raises(ValueError, match="got a C2D by the file's recipe or name"):
+        import_weights(save({"state_dict": tensors, "meta": {"cfg": recipe}}, tmp_path / "w.pth"))
+
+
+def test_whole_numbers_are_no_weights(tensors: dict[str, Tensor], tmp_path: Path):
+    name = "module.base_model.layer1.0.conv2.weight"
+    path = save({**tensors, name: tensors[name].to(torch.int8)}, tmp_path / "w.pth")
+
+    with pytest.raises(ValueError, match=rf"{name} must hold floating-point numbers, got int8"):
+        import_weights(path)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth: there is no such file; give the path of a checkpoint"):
+        import_weights(tmp_path / "nowhere.pth")
+    with pytest.raises(FileNotFoundError, match=r"names\.txt: there is no such file; give one with the names"):
+        read_class_names(tmp_path / "names.txt")

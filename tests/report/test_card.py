@@ -222,3 +222,15 @@ def test_push_takes_several_files_of_results(tmp_path: Path, capsys):
     card = (tmp_path / "b" / "README.md").read_text()
     assert "| 1 clip | 40 |" in card
     assert "| 2 clips | 40 |" in card
+
+
+def test_a_card_says_whose_weights_were_converted(tmp_path: Path):
+    origin = {"file": "tsm.pth", "sha256": "0123", "layout": "ResNet, official code of TSM", "notes": ["T = 4: asked"]}
+    file = write_weights(tmp_path / "w.safetensors", metadata={"origin": json.dumps(origin)})
+
+    card = model_card(file, name="me/it", results=[])
+
+    assert "## Origin\n\nConverted by `kinema import` from the checkpoint of another project" in card
+    assert "| file | `tsm.pth` |" in card
+    assert "- T = 4: asked" in card
+    assert "## Origin" not in model_card(write_weights(tmp_path / "own.safetensors"), name="me/it", results=[])

@@ -31,6 +31,8 @@ def import_weights(
     source, target = Path(file), Path(out)
     if target.is_dir() or (target.exists() and source.exists() and target.samefile(source)):
         raise ValueError(f"out must be a file of its own, got {out}; name a new one, as in weights.safetensors")
+    if target.suffix in (".pth", ".pt", ".tar", ".ckpt"):
+        raise ValueError(f"out must be a .safetensors file, got {out}; it is no file of torch.save")
     if class_order and not classes:
         raise ValueError(f"class_order must come with the names, got {class_order} alone; add --classes FILE")
     names = read_class_names(Path(classes), order=class_order) if classes else None

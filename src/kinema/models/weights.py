@@ -193,7 +193,7 @@ def _read_metadata_of_model(path: str | Path) -> dict[str, str]:
     if missing:
         raise ValueError(
             f"{path}: the file must hold a kinema model, got none of its {' and '.join(missing)}; "
-            "weights of other programs must be converted first"
+            "weights of other programs must first go through kinema import"
         )
     return metadata
 
@@ -211,7 +211,10 @@ def _check_file(path: str | Path) -> None:
 
 
 def _not_ours(path: str | Path, error: SafetensorError) -> ValueError:
-    return ValueError(f"{path}: the file must be safetensors, got something else or half of it ({error}); save it anew")
+    return ValueError(
+        f"{path}: the file must be safetensors, got something else or half of it ({error}); save it anew, or if it is "
+        "another project's checkpoint, turn it into one with kinema import"
+    )
 
 
 def _check_keys(path: str | Path, tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:

@@ -67,6 +67,7 @@ def model_card(file: Path, *, name: str, results: Sequence[Result], license: str
         name=name,
         recipe=_recipe(metadata),
         fingerprint=_fingerprint(metadata),
+        origin=_origin(metadata),
     )
 
 
@@ -177,6 +178,15 @@ def _fingerprint(metadata: Mapping[str, str]) -> str:
         return "Not recorded."
     rows = [(key, "not recorded" if value is None else _code(f"{value}")) for key, value in values.items()]
     return _table(("", ""), rows)
+
+
+def _origin(metadata: Mapping[str, str]) -> str:
+    """Says which file of another project the weights were converted from; empty for weights of our own."""
+    values = _read_json(metadata, "origin")
+    shown = ("file", "sha256", "layout")
+    rows = [(name, _code(f"{values[name]}")) for name in shown if name in values]
+    notes = [f"- {_cell(str(note))}" for note in values.get("notes", ())]
+    return "\n".join([_table(("", ""), rows), *(["", *notes] if notes else [])]) if rows else ""
 
 
 def _read_json(metadata: Mapping[str, str], name: str) -> dict[str, Any]:

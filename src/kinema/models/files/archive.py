@@ -7,6 +7,7 @@ a row, with the storages behind them.
 from __future__ import annotations
 
 import math
+import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,6 +52,21 @@ def restore(path: Path) -> Restored:
     """
     with path.open("rb") as file:
         return _restore_zip(path) if file.read(len(ZIP_MAGIC)) == ZIP_MAGIC else _restore_legacy(path)
+
+
+def check_records(path: Path) -> None:
+    """Refuses a zip archive whose pickle or numbers are compressed: torch does not do that, and they could swell.
+
+    Raises:
+        UnpicklingError: If there is one.
+        BadZipFile: If the archive is broken.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        records = [one for one in archive.infolist() if re.search(r"/data(\.pkl$|/)", one.filename)]
+        if any(record.compress_type != zipfile.ZIP_STORED for record in records):
+            refuse("a compressed record")
 
 
 def _restore_zip(path: Path) -> Restored:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from kinema.models.files.archive import restore
+from kinema.models.files.archive import check_records, restore
 from kinema.models.files.restricted import Inert, StoredTensor
 from kinema.wording import listed
 
@@ -94,6 +94,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         OSError: If the file cannot be read.
         ValueError: If it is no checkpoint, holds no state dict, or asks for what only an attack needs.
     """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: there is no such file; give the path of a checkpoint")
     if path.is_dir():
         raise ValueError(f"{path}: the checkpoint must be a file, got a folder; give the .pth file in it")
     with path.open("rb") as file:
@@ -122,7 +124,7 @@ def _read_pickle(path: Path) -> Checkpoint:
     place, network = _find_network(path, content, foreign)
     with _guarded(path):
         tensors = {
-            name: read(value) if isinstance(value, StoredTensor) else _dense(value)
+            name: read(value) if isinstance(value, StoredTensor) else _dense(name, value)
             for name, value in dict.items(network)
             if isinstance(name, str) and isinstance(value, Tensor | StoredTensor)
         }
@@ -141,6 +143,7 @@ def _read_pickle(path: Path) -> Checkpoint:
 
 def _load(path: Path) -> tuple[object, tuple[str, ...], Callable[[StoredTensor], Tensor]]:
     """Reads a file as torch does for weights only; where torch refuses, with placeholders for foreign objects."""
+    check_records(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True), (), _never
     except Exception:  # a foreign object or a broken file: torch has no error of its own that tells one from the other
@@ -159,9 +162,9 @@ def _guarded(path: Path) -> Iterator[None]:
             raise _broken(path, str(error) or type(error).__name__) from error
 
 
-def _dense(tensor: Tensor) -> Tensor:
+def _dense(name: str, tensor: Tensor) -> Tensor:
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta or tensor.is_complex():
-        raise pickle.UnpicklingError("a tensor that is sparse, quantized, complex or without numbers")
+        raise pickle.UnpicklingError(f"{shown(name)} is sparse, quantized, complex or without numbers")
     return tensor.detach()
 
 

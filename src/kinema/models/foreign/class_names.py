@@ -33,6 +33,8 @@ def read_class_names(path: Path, *, order: ClassOrder | None = None) -> tuple[st
         OSError: If the file cannot be read.
         ValueError: If it is in none of these forms, or its order needs a choice.
     """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: there is no such file; give one with the names of the classes")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

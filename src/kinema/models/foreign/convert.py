@@ -25,6 +25,8 @@ from kinema.wording import listed
 
 WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")
 """What torch's data-parallel training and its compiler put in front of every name."""
+HARMLESS = ("data_preprocessor.",)
+"""Beginnings of names that say how frames are normalized, which the spec does."""
 NAMED = 40
 """Names that a line of the report gives before it only counts."""
 
@@ -136,10 +138,10 @@ def _warnings(plan: Plan, unused: Sequence[str], *, prefix: str) -> list[str]:
     warnings = []
     if plan.config.in_channels == FLOW_CHANNELS:
         warnings.append("the network takes optical flow, which kinema's commands do not read: use it from Python")
-    inner = [name for name in unused if plan.layout.trunk and name.startswith(prefix + plan.layout.trunk)]
-    if inner:
+    more = [name for name in unused if not name.removeprefix(prefix).startswith(HARMLESS)]
+    if more:
         warnings.append(
-            f"the file's network has more than this model ({listed(inner, 3)}), so that its logits may differ"
+            f"the file's network has more than this model ({listed(more, 3)}), so that its logits may differ"
         )
     return warnings
 

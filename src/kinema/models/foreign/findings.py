@@ -165,9 +165,14 @@ def _shape(tensors: Mapping[str, Tensor], pattern: str, *, dims: int) -> tuple[i
     """
     found = next(((name, tensor) for name, tensor in tensors.items() if re.fullmatch(pattern, name)), None)
     if found is None:
-        raise ValueError(f"the network must have its first convs, got none whose name is like {pattern}")
+        raise ValueError(
+            "the network must have the first convs of a ResNet or MobileNetV2, got none of their names; the file is of "
+            "another network, or was cut"
+        )
     name, tensor = found
     if tensor.ndim != dims:
         kind = "a 3D network" if tensor.ndim == dims + 1 else f"a tensor of {tensor.ndim} axes"
-        raise ValueError(f"{name} must have the {dims} axes of a conv in a 2D network, got {kind}")
+        raise ValueError(
+            f"{name} must have the {dims} axes of a conv in a 2D network, got {kind}; take a TSN, TSM or TANet"
+        )
     return tuple(tensor.shape)

@@ -115,6 +115,12 @@ def _shaped(key: str, wanted: Tensor, name: str, tensor: Tensor) -> Tensor:
             f"{shown(name)} must have shape {list(wanted.shape)}, as {key} has, got {list(tensor.shape)}; the file is "
             "of another network or of other options"
         )
+    if wanted.is_floating_point() and not tensor.is_floating_point():
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise ValueError(
+            f"{shown(name)} must hold floating-point numbers, got {kind}; take the weights from before they were "
+            "quantized"
+        )
     return tensor.to(wanted.dtype, copy=True).contiguous()
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+OTHER_NETWORKS = ("C2D", "TPN", "Recognizer3D")
+"""Types in mmaction2's recipes of networks whose tensors have the names of a TSN's or TSM's."""
 DEFAULT_NUM_FRAMES = 8
 DEFAULT_NUM_DIVISIONS = 8
 
@@ -72,6 +74,15 @@ def is_scaled(text: str) -> bool | None:
         return None
     match = re.search(r"\buse_scale\b['\"]?\s*[=:]\s*(True|False)", text)
     return match is None or match[1] == "True"  # mmcv does, unless told otherwise
+
+
+def other_network(*, text: str, path: Path) -> str | None:
+    """Finds the name of a network that is another one than its tensors' names say, in the recipe or the file's name."""
+    for name in OTHER_NETWORKS:
+        in_text = re.search(rf"\btype\b['\"]?\s*[=:]\s*['\"]{name}['\"]", text)
+        if in_text or re.match(rf"{name}[_-]", path.name, re.IGNORECASE):
+            return name
+    return None
 
 
 def has_stride_in_first_conv(text: str) -> bool:

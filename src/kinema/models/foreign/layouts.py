@@ -178,6 +178,7 @@ REFUSED: tuple[tuple[str, str], ...] = (
     (r"\.action_p\d", "an ACTION-Net"),
     (r"(^|\.)resnext_layer1\.|(^|\.)conv1_5\.", "a TDN"),
     (r"(slow|fast)_path\.", "a SlowFast network"),
+    (r"^neck\.", "a network with a neck between trunk and head, as TPN"),
     (r"\.(attn|qkv|attention)\.|patch_embed", "a transformer"),
 )
 """Names of other networks -> what they are."""

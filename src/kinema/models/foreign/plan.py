@@ -71,6 +71,12 @@ def make_plan(
         ValueError: If the network is not known, or what the caller says contradicts the file.
     """
     layout = find_layout(tensors)
+    other = hints.other_network(text=checkpoint.text, path=path)
+    if other is not None:
+        raise ValueError(
+            f"the network must be a TSN, TSM or TANet, got a {other} by the file's recipe or name, which has more than "
+            "its tensors show; take another checkpoint"
+        )
     findings = _find_trunk(layout, tensors, text=checkpoint.text)
     head = _find_head(layout, tensors)
     notes: list[str] = []
@@ -133,7 +139,7 @@ def _temporal(
     """Returns the temporal layers, and whether they look only back."""
     found = findings.temporal
     if shift == "none" and findings.shifted:
-        raise ValueError("shift must not be none for names with TSM's marks, got none; leave it out")
+        raise ValueError("shift must be auto or online for names with TSM's marks, got none; leave it out")
     if shift == "online" and found not in (("tsm",), ("none",)):
         raise ValueError(
             f"shift must be left out for a network with {' and '.join(found)}, got online; it has no such form"
