@@ -121,21 +121,22 @@ def output_shapes() -> dict[str, str]:
     """Runs the network of table 1 without numbers.
 
     Returns:
-        Dotted path of each of its layers -> the shape of what leaves it: C x T x H x W, T x K behind the head.
+        Dotted path of each of its layers -> the shape of what leaves it: C x T x H x W; T x K of the head, on
+        each frame, and 1 x K of the whole, their mean.
     """
     model = _build(STH_8.temporal, STH_8.num_frames, ())
     shapes: dict[str, str] = {}
 
     def note(path: str, output: Tensor) -> None:
         frames, *rest = output.shape
-        sizes = [rest[0], frames, *(rest[1:] or [1, 1])] if path.startswith("backbone") else [frames, *rest][-2:]
-        shapes[path] = " x ".join(map(str, sizes))
+        shapes[path] = " x ".join(map(str, [rest[0], frames, *(rest[1:] or [1, 1])]))
 
-    for path in [path for _, path, _ in SHAPES]:
+    for path in [path for _, path, _ in SHAPES if path.startswith("backbone")]:
         module = model.get_submodule(path)
         module.register_forward_hook(lambda _, __, output, path=path: note(path, output))
-    _run(model)
-    return shapes
+    with torch.no_grad():
+        logits, frame_logits = model(_clip(model)), model.frame_logits(_clip(model))  # [1, K], [1, T, K]
+    return {**shapes, "head": " x ".join(map(str, frame_logits.shape[1:])), "": " x ".join(map(str, logits.shape))}
 
 
 @cache
@@ -163,7 +164,11 @@ def _build(temporal: str, num_frames: int, options: tuple[tuple[str, object], ..
 
 def _run(model: VideoClassifier) -> None:
     with torch.no_grad():
-        model(torch.empty(1, model.config.num_frames, 3, SIZE, SIZE, device="meta"))
+        model(_clip(model))
+
+
+def _clip(model: VideoClassifier) -> Tensor:
+    return torch.empty(1, model.config.num_frames, 3, SIZE, SIZE, device="meta")
 
 
 def _shape_lines() -> Iterator[str]:
