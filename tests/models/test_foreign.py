@@ -151,7 +151,7 @@ def test_shifts_that_no_name_shows_can_be_said_of_resnets_too(tmp_path: Path):
 def test_shifts_that_only_look_back_can_be_said_of_names_that_show_them(tmp_path: Path):
     report = expect_same_logits(ResNet("tsm", online=True), tmp_path / "w.pth", shift="online")
     assert report.config.causal
-    with pytest.raises(ValueError, match="shift must not be none for names with TSM's marks"):
+    with pytest.raises(ValueError, match="shift must be auto or online for names with TSM's marks"):
         import_weights(tmp_path / "w.pth", shift="none")
 
 
