@@ -61,6 +61,15 @@ def test_half_a_file_is_one_sentence_wherever_it_ends(kind: str, foreign: bool, 
         assert "\n" not in str(caught.value)
 
 
+def test_a_file_that_ends_in_the_length_of_an_empty_storage_is_half_a_file(tmp_path: Path):
+    whole, path = torch_bytes({"state_dict": {"empty": torch.zeros(0, 3)}}, **SAVES["legacy"]), tmp_path / "w.pth"
+    path.write_bytes(whole)
+    assert read_checkpoint(path).tensors["empty"].shape == (0, 3)
+    for missing in (1, 7, 8):
+        path.write_bytes(whole[:-missing])
+        assert "the file must " in (sentence_about(path) or "")
+
+
 def test_changed_bytes_are_never_more_than_one_sentence(tmp_path: Path):
     generator, path, refused = np.random.default_rng(0), tmp_path / "changed.pth", 0
     for kind in ("zip", "legacy"):

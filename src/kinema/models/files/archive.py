@@ -112,9 +112,12 @@ def _restore_legacy(path: Path) -> Restored:
         content = unpickler.load()
         places: dict[str, int] = {}
         for key in list(RestrictedUnpickler(file).load()):
-            length = int.from_bytes(file.read(LENGTH_BYTES), "little")
+            length = file.read(LENGTH_BYTES)
             places[key] = file.tell()
-            file.seek(length * unpickler.dtypes[key].itemsize, 1)
+            end = places[key] + int.from_bytes(length, "little") * unpickler.dtypes[key].itemsize
+            if len(length) < LENGTH_BYTES or end > path.stat().st_size:
+                refuse("half of a storage")
+            file.seek(end)
 
     def read(tensor: StoredTensor) -> Tensor:
         with path.open("rb") as file:
