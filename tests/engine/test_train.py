@@ -22,11 +22,10 @@ from safetensors.torch import load_file
 
 from kinema.cli import main
 from kinema.data.video import VideoError
+from kinema.engine.data_recipe import DataPlace, DataRecipe
 from kinema.engine.evaluate_weights import evaluate_weights
 from kinema.engine.recipe import (
     ClipRecipe,
-    DataRecipe,
-    EvaluationData,
     EvaluationRecipe,
     ModelRecipe,
     OptimizerRecipe,
@@ -108,7 +107,7 @@ def test_the_number_watched_is_the_number_reported(finished, motion_root):
     result, _ = finished
     with (result.last.parent / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    data = EvaluationData(root=str(motion_root), num_workers=0)
+    data = DataPlace(root=str(motion_root), num_workers=0)
     last = evaluate_weights(result.last, EvaluationRecipe(data=data, batch_size=4), console=quiet())
     assert (last.top1, last.loss) == pytest.approx((float(rows[-1]["val_top1"]), float(rows[-1]["val_loss"])))
     torch.testing.assert_close(last.probabilities, result.held_out.probabilities)
@@ -415,7 +414,7 @@ def test_a_whole_video_network_is_trained_on_the_same_clips(motion_root, tmp_pat
     )
 
     assert "none on mc3_18" in console.file.getvalue()
-    data = EvaluationData(root=str(motion_root), num_workers=0)
+    data = DataPlace(root=str(motion_root), num_workers=0)
     scores = evaluate_weights(result.last, EvaluationRecipe(data=data), console=quiet())
     assert scores.num_clips == 8
     video = next((motion_root / "val").rglob("*.mp4"))

@@ -13,10 +13,9 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from kinema.cli import hub, networks, weights
+from kinema.cli import data_motion, hub, networks, weights
 
 if TYPE_CHECKING:
-    from kinema.data.motion import MotionConfig
     from kinema.demo.config import DemoConfig
     from kinema.engine.arguments import CommandParser
     from kinema.engine.recipe import Accelerator, EvaluationRecipe, Recipe
@@ -94,15 +93,6 @@ def demo(config: DemoConfig) -> int:
     return OK
 
 
-def data_motion(out: str, config: MotionConfig) -> int:
-    """Makes the built-in dataset: eight motions, as real video files, drawn or from footage."""
-    from kinema.data.motion import make_motion_dataset
-
-    make_motion_dataset(Path(out), config)
-    print(f"{out}: {config.num_train} training and {config.num_val} validation clips")
-    return OK
-
-
 def _train_arguments(parser: CommandParser) -> None:
     parser.add_dataclass("kinema.engine.recipe", "Recipe", config=True)
     parser.add_flag("--resume", help="Go on with the run in --out, with the recipe that stands there.")
@@ -110,9 +100,10 @@ def _train_arguments(parser: CommandParser) -> None:
 
 
 def _run_train(values: dict[str, Any], argv: Sequence[str]) -> int:
-    from kinema.engine.recipe import Recipe, check
+    from kinema.engine.recipe import Recipe
     from kinema.engine.recipe_files import build
     from kinema.engine.run_folder import RECIPE, stored_recipe
+    from kinema.wording import check
 
     resume, overwrite = values.pop("resume"), values.pop("overwrite")
     if resume and overwrite:
@@ -170,18 +161,6 @@ def _run_demo(values: dict[str, Any], argv: Sequence[str]) -> int:
     return demo(build(DemoConfig, values))
 
 
-def _data_motion_arguments(parser: CommandParser) -> None:
-    parser.add_argument("--out", type=str, required=True, help="Folder to make.")
-    parser.add_dataclass("kinema.data.motion", "MotionConfig")
-
-
-def _run_data_motion(values: dict[str, Any], argv: Sequence[str]) -> int:
-    from kinema.data.motion import MotionConfig
-    from kinema.engine.recipe_files import build
-
-    return data_motion(values.pop("out"), build(MotionConfig, values))
-
-
 @dataclass(frozen=True)
 class Command:
     """A command of the command line."""
@@ -209,7 +188,7 @@ COMMANDS = {
     "sites": Command(networks.sites, networks.sites_arguments, networks.run_sites),
     "import": Command(weights.import_weights, weights.import_arguments, weights.run_import),
     "push": Command(hub.push, hub.push_arguments, hub.run_push),
-    "data motion": Command(data_motion, _data_motion_arguments, _run_data_motion),
+    "data motion": Command(data_motion.data_motion, data_motion.motion_arguments, data_motion.run_motion),
 }
 
 

@@ -17,8 +17,9 @@ from torch.utils.data import Dataset, Sampler
 
 from kinema.data.annotations.sample import Sample
 from kinema.data.mirror import Mirrors
+from kinema.data.section import open_sample
 from kinema.data.transforms import make_clip
-from kinema.data.video import Video, open_video
+from kinema.data.video import Video
 from kinema.data.views import Augmentation, View, draw_view, stacked_indices
 from kinema.spec import ClipSpec
 from kinema.wording import nearest
@@ -79,7 +80,7 @@ class TrainingClips(Dataset[TrainingItem]):
         """
         epoch, index = key
         view, label = self.draw(epoch, index)
-        with open_video(self.samples[index].path) as video:
+        with open_sample(self.samples[index]) as video:
             clip = load_views(video, [view], self.spec)[0]
         return {"clip": clip, "label": label, "index": index}
 
@@ -187,7 +188,7 @@ def measure_timing(
     chosen = np.random.default_rng(seed).permutation(len(samples))[:limit]
     seconds = []
     for index in sorted(chosen.tolist()):
-        with open_video(samples[index].path) as video:
+        with open_sample(samples[index]) as video:
             seconds.append(video.duration_seconds)
     span = statistics.median(seconds)
     return span, span / num_frames

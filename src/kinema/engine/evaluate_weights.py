@@ -9,12 +9,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from kinema.data.annotations import Sample, read_samples
+from kinema.data.annotations import Sample
 from kinema.data.views import grid_views, protocol_name
+from kinema.engine.data_recipe import DataRecipe
 from kinema.engine.device import choose_device
 from kinema.engine.evaluate import Evaluation, evaluate
 from kinema.engine.fingerprint import hash_data
-from kinema.engine.recipe import DataRecipe, EvaluationRecipe, Recipe
+from kinema.engine.read_data import read_place
+from kinema.engine.recipe import EvaluationRecipe, Recipe
 from kinema.engine.recipe_files import recipe_from_dict
 from kinema.engine.training_data import choose_workers, split_recipe_samples
 from kinema.models.weights import load_model, read_metadata
@@ -36,8 +38,7 @@ def evaluate_weights(weights: str | Path, recipe: EvaluationRecipe, *, console: 
         ValueError: If weights and data do not go together, or the split is not there.
     """
     model = load_model(weights).to(choose_device(recipe.accelerator))
-    annotations = recipe.data.annotations
-    samples = read_samples(Path(recipe.data.root), annotations=Path(annotations) if annotations else None)
+    samples = read_place(recipe.data).samples
     _check_classes(samples, class_names=model.spec.class_names)
     chosen, words = choose_samples(samples, split=recipe.split, metadata=read_metadata(weights))
     console.print(f"data: {recipe.data.root}: {words}", soft_wrap=True, highlight=False, markup=False)

@@ -6,18 +6,11 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from kinema.engine.data_recipe import DataPlace, DataRecipe
+from kinema.wording import check
+
 Precision = Literal["32-true", "16-mixed", "bf16-mixed", "64-true"]
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
-
-
-def check(holds: bool, name: str, rule: str, value: object, advice: str) -> None:
-    """Refuses a value in one sentence.
-
-    Raises:
-        ValueError: If the rule does not hold.
-    """
-    if not holds:
-        raise ValueError(f"{name} must {rule}, got {value!r}; {advice}")
 
 
 def check_layer_options(options: dict[str, Any], *, name: str) -> None:
@@ -28,33 +21,6 @@ def check_layer_options(options: dict[str, Any], *, name: str) -> None:
     """
     own = sorted({*ModelRecipe.__dataclass_fields__, "num_frames", "num_classes", "spec"} & options.keys())
     check(not own, name, "hold options of the temporal layer only", own, "set these by their own flags")
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataRecipe:
-    """Which videos, and which of them are held out."""
-
-    root: str = ""
-    """Folder of the videos: `train/<class>/*` and `val/<class>/*`, or `<class>/*` (kinema then makes the split)."""
-    annotations: str | None = None
-    """CSV file with the header `path,label[,split][,group]`; its paths start at the root."""
-    val_fraction: float = 0.2
-    """Part of each class that is held out where the data has no split of its own."""
-    group_pattern: str | None = None
-    """Regular expression; files for whose names its group (or the whole match) is the same stay on one side of the
-    split: same person, camera or source video. Alternatives with names, `(?P<hall>...)|(?P<yard>...)`, are one group
-    each."""
-    mirrors: dict[str, str | None] = field(default_factory=dict)
-    """Overrides of what a horizontal flip makes of a class, as `class: mirrored class`; a class given as its own
-    mirror keeps its label, one given as null is never flipped."""
-    num_workers: int | None = None
-    """Processes that decode videos; null: one per core, at most 8. The numbers of a run do not depend on it."""
-
-    def __post_init__(self) -> None:
-        """Checks the ranges."""
-        check(0 <= self.val_fraction < 1, "data.val_fraction", "lie in [0, 1)", self.val_fraction, "0.2 is usual")
-        workers = self.num_workers
-        check(workers is None or workers >= 0, "data.num_workers", "be 0 or more", workers, "null picks by the cores")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,18 +216,6 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationData:
-    """Which videos are scored."""
-
-    root: str = ""
-    """Folder of the videos: `train/<class>/*` and `val/<class>/*`, or `<class>/*`."""
-    annotations: str | None = None
-    """CSV file with the header `path,label[,split][,group]`; its paths start at the root."""
-    num_workers: int | None = None
-    """Processes that decode videos; null: one per core, at most 8."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class EvaluationViews:
     """Where to look in each video."""
 
@@ -282,7 +236,7 @@ class EvaluationRecipe:
     """Videos that are loaded at once."""
     accelerator: Accelerator = "auto"
     """Device: `auto` takes a GPU where there is one."""
-    data: EvaluationData = field(default_factory=EvaluationData)
+    data: DataPlace = field(default_factory=DataPlace)
     views: EvaluationViews = field(default_factory=EvaluationViews)
 
     def __post_init__(self) -> None:

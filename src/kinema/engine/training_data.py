@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
-from kinema.data.annotations import Sample, read_samples
+from kinema.data.annotations import Sample
 from kinema.data.dataset import EpochSampler, TrainingClips, TrainingItem
 from kinema.data.mirror import Mirrors, find_mirrors
 from kinema.data.split import split_samples
 from kinema.data.views import Augmentation, grid_views
 from kinema.engine.fingerprint import fingerprint
-from kinema.engine.recipe import DataRecipe, Recipe
+from kinema.engine.read_data import read_place
+from kinema.engine.recipe import Recipe
 from kinema.engine.view_loader import evaluation_loader
 from kinema.spec import ClipSpec
 
@@ -33,6 +33,10 @@ class TrainingData:
     class_names: tuple[str, ...]
     mirrors: Mirrors
     fingerprint: dict[str, str | int | None]
+    format: str
+    """Format of the annotations."""
+    notes: tuple[str, ...]
+    """What a person must know of them."""
 
     @property
     def hash(self) -> str:
@@ -48,9 +52,9 @@ def read_data(recipe: Recipe) -> TrainingData:
     """
     if not recipe.data.root:
         raise ValueError("data.root must name the folder of the videos, got none; add --data.root FOLDER")
-    samples = read_recipe_samples(recipe.data)
+    annotations = read_place(recipe.data)
+    samples, class_names = annotations.samples, annotations.class_names
     train_samples, val_samples = split_recipe_samples(samples, recipe)
-    class_names = tuple(sorted({sample.class_name for sample in samples}))
     if not train_samples or len(class_names) < 2:
         raise ValueError(
             f"data.root must hold training videos of at least two classes, got {len(train_samples)} videos of "
@@ -68,12 +72,9 @@ def read_data(recipe: Recipe) -> TrainingData:
         class_names=class_names,
         mirrors=find_mirrors(class_names, overrides=recipe.data.mirrors),
         fingerprint=fingerprint(samples, seed=recipe.seed),
+        format=annotations.format,
+        notes=annotations.notes,
     )
-
-
-def read_recipe_samples(data: DataRecipe) -> list[Sample]:
-    """Reads all samples that a recipe's data names."""
-    return read_samples(Path(data.root), annotations=Path(data.annotations) if data.annotations else None)
 
 
 def split_recipe_samples(samples: Sequence[Sample], recipe: Recipe) -> tuple[list[Sample], list[Sample]]:

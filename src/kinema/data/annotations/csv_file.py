@@ -8,13 +8,19 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 
 from kinema.data.annotations.sample import SPLIT_NAMES, Sample
+from kinema.data.annotations.source import Annotations, Source
 from kinema.wording import listed, nearest
 
 REQUIRED_COLUMNS = ("path", "label")
 COLUMNS = (*REQUIRED_COLUMNS, "split", "group")
 
 
-def read_csv(path: Path, *, root: Path) -> list[Sample]:
+def detect(source: Source) -> bool:
+    """Tells whether a CSV is named as the annotations."""
+    return source.annotations is not None and source.annotations.suffix.lower() != ".txt"
+
+
+def read(source: Source) -> Annotations:
     """Reads a CSV of videos.
 
     Values with commas stand in double quotes. Blank lines, a byte order mark and CRLF are fine. Labels are names, also
@@ -22,15 +28,26 @@ def read_csv(path: Path, *, root: Path) -> list[Sample]:
     the CSV. A row that stands there twice counts once.
 
     Args:
-        path: The CSV.
-        root: The folder that its paths start from.
+        source: Names the CSV and the folder that its paths start from.
 
     Returns:
-        The samples in the order of the file.
+        The samples, sorted by name, and the classes, sorted too.
 
     Raises:
         ValueError: If the file is no such CSV, a video is missing, or two rows contradict each other; with the line.
     """
+    if source.annotations is None:
+        raise ValueError("annotations must be a CSV file for the format csv, got none; add --data.annotations FILE")
+    samples = _read_csv(source.annotations, root=source.root)
+    return Annotations(
+        format="csv",
+        samples=sorted(samples, key=lambda sample: sample.name),
+        class_names=tuple(sorted({sample.class_name for sample in samples})),
+        files=(source.annotations,),
+    )
+
+
+def _read_csv(path: Path, *, root: Path) -> list[Sample]:
     rows = list(_rows(path))
     if not rows:
         raise ValueError(f"{path} must have a header line path,label, got an empty file; write one row for each video")
