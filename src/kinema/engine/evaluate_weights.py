@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kinema.data.annotations import Sample
+from kinema.data.mirror import Mirrors, find_mirrors
 from kinema.data.views import grid_views, protocol_name
 from kinema.engine.data_recipe import DataRecipe
 from kinema.engine.device import choose_device
@@ -40,7 +41,8 @@ def evaluate_weights(weights: str | Path, recipe: EvaluationRecipe, *, console: 
     model = load_model(weights).to(choose_device(recipe.accelerator))
     samples = read_place(recipe.data).samples
     _check_classes(samples, class_names=model.spec.class_names)
-    chosen, words = choose_samples(samples, split=recipe.split, metadata=read_metadata(weights))
+    metadata = read_metadata(weights)
+    chosen, words = choose_samples(samples, split=recipe.split, metadata=metadata)
     console.print(f"data: {recipe.data.root}: {words}", soft_wrap=True, highlight=False, markup=False)
     absent = sorted(set(model.spec.class_names) - {sample.class_name for sample in chosen})
     if absent:
@@ -48,8 +50,13 @@ def evaluate_weights(weights: str | Path, recipe: EvaluationRecipe, *, console: 
     evaluation = evaluate(
         model,
         chosen,
-        views=grid_views(model.spec, num_clips=recipe.views.num_clips, num_crops=recipe.views.num_crops),
-        protocol=protocol_name(recipe.views.num_clips, recipe.views.num_crops),
+        views=grid_views(
+            model.spec,
+            num_clips=recipe.views.num_clips,
+            num_crops=recipe.views.num_crops,
+            mirrors=trained_mirrors(metadata, class_names=model.spec.class_names),
+        ),
+        protocol=protocol_name(recipe.views.num_clips, recipe.views.num_crops, sampling=model.spec.sampling),
         batch_size=recipe.batch_size,
         num_workers=choose_workers(recipe.data.num_workers, num_videos=len(chosen)),
         progress=console.is_terminal,
@@ -97,6 +104,12 @@ def choose_samples(samples: Sequence[Sample], *, split: str, metadata: Mapping[s
         )
     name = {"train": "training", "test": "test"}.get(split, "held-out")
     return chosen, f"{len(chosen)} {name} videos of {len(samples)}"
+
+
+def trained_mirrors(metadata: Mapping[str, str], *, class_names: Sequence[str]) -> Mirrors:
+    """Returns what a flip makes of the classes of weights: as the recipe in their metadata says, else as names tell."""
+    recipe = json.loads(metadata.get("recipe", "{}"))
+    return find_mirrors(class_names, overrides=recipe.get("data", {}).get("mirrors", {}))
 
 
 def _recipe_of_these(samples: Sequence[Sample], metadata: Mapping[str, str]) -> Recipe | None:
