@@ -52,10 +52,10 @@ MODULES = (recipe_module, augment_recipe, data_recipe)
         ({"clip": {"stride": 4}}, "clip.stride must be left out unless clip.sampling is 'stride', got 4"),
         ({"clip": {"sampling": "dense", "num_frames": 80}}, "clip.num_frames must be at most 64"),
         ({"augment": {"crop": "multi"}}, "augment.crop"),
-        ({"augment": {"scales": [1.0, 0.5]}}, "augment.scales must be left out unless augment.crop is 'multiscale'"),
+        ({"augment": {"scales": [1.0, 0.5]}}, "augment.scales must be left out unless augment.crop is multiscale"),
         (
             {"augment": {"crop": "resized", "min_scale": 0.5}},
-            "augment.min_scale must be left out unless augment.crop is 'box', got 0.5; drop it, or add",
+            "augment.min_scale must be left out unless augment.crop is box, got 0.5; drop it, or turn that on",
         ),
         (
             {"augment": {"crop": "multiscale", "scales": []}},
@@ -67,6 +67,18 @@ MODULES = (recipe_module, augment_recipe, data_recipe)
         ({"augment": {"randaugment_magnitude": 31}}, r"augment.randaugment_magnitude must lie in \[0, 30\], got 31"),
         ({"augment": {"mixup": -1}}, r"augment.mixup must lie in \[0, 100\], got -1"),
         ({"augment": {"label_smoothing": 1}}, r"augment.label_smoothing must lie in \[0, 1\), got 1"),
+        (
+            {"augment": {"crop": "multiscale", "max_aspect": 2.0}},
+            "augment.max_aspect must be left out unless augment.crop is box or resized, got 2.0",
+        ),
+        (
+            {"augment": {"randaugment_magnitude": 7}},
+            "augment.randaugment_magnitude must be left out unless augment.rand",
+        ),
+        (
+            {"augment": {"mix_chance": 0.5}},
+            "augment.mix_chance must be left out unless augment.mixup or augment.cutmix",
+        ),
         ({"augment": {"repeats": 0}}, "augment.repeats must be at least 1, got 0"),
         ({"augment": {"repeats": 3}}, r"augment.repeats must divide trainer.batch_size \(8\), got 3"),
         ({"augment": {"repeats": 8, "cutmix": 1.0}}, "trainer.batch_size must be at least 16 for .* got 8"),

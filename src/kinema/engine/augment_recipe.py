@@ -7,15 +7,17 @@ from dataclasses import MISSING, dataclass, field
 from kinema.data.crops import CropKind
 from kinema.wording import check
 
-_RANGES = {
-    "min_scale": "box",
-    "max_scale": "box",
-    "scales": "multiscale",
-    "max_distortion": "multiscale",
-    "min_area": "resized",
-    "max_area": "resized",
+_CROPS: dict[str, tuple[CropKind, ...]] = {
+    "min_scale": ("box",),
+    "max_scale": ("box",),
+    "min_aspect": ("box", "resized"),
+    "max_aspect": ("box", "resized"),
+    "scales": ("multiscale",),
+    "max_distortion": ("multiscale",),
+    "min_area": ("resized",),
+    "max_area": ("resized",),
 }
-"""Of which kind of crop a number is, where it is of one alone."""
+"""Which kinds of crop a number is for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,8 @@ class AugmentRecipe:
         ):
             value = getattr(self, name)
             check(low <= value <= high, f"augment.{name}", f"lie in [{low}, {high}]", value, advice)
+        self._check_used("randaugment_magnitude", self.randaugment > 0, "augment.randaugment is given")
+        self._check_used("mix_chance", self.mixes, "augment.mixup or augment.cutmix is given")
         smoothing, repeats = self.label_smoothing, self.repeats
         check(0 <= smoothing < 1, "augment.label_smoothing", "lie in [0, 1)", smoothing, "0.1 is usual")
         check(repeats >= 1, "augment.repeats", "be at least 1", repeats, "1 turns repeats off")
@@ -102,13 +106,16 @@ class AugmentRecipe:
         enough = not self.mixes or batch_size >= 2 * self.repeats
         check(enough, "trainer.batch_size", rule, batch_size, "a batch of one video has nothing to mix")
 
+    def _check_used(self, name: str, used: bool, condition: str) -> None:
+        """Refuses a value that nothing would use."""
+        value = getattr(self, name)
+        rule = f"be left out unless {condition}"
+        check(used or value == _default(name), f"augment.{name}", rule, value, "drop it, or turn that on")
+
     def _check_crops(self) -> None:
-        """Checks the numbers of crops, and that none is given that the kind of crop does not use."""
-        for name, kind in _RANGES.items():
-            value = getattr(self, name)
-            unused = kind != self.crop and value != _default(name)
-            rule = f"be left out unless augment.crop is {kind!r}"
-            check(not unused, f"augment.{name}", rule, value, f"drop it, or add --augment.crop {kind}")
+        """Checks the numbers of crops."""
+        for name, kinds in _CROPS.items():
+            self._check_used(name, self.crop in kinds, f"augment.crop is {' or '.join(kinds)}")
         low, high, value = self.min_scale, self.max_scale, self.min_aspect
         check(0 < low <= high, "augment.min_scale", "lie in (0, max_scale]", low, "0.66")
         check(high <= 1, "augment.max_scale", "be at most 1", high, "1 is the whole short side")

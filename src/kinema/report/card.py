@@ -132,7 +132,7 @@ def _sampling(spec: ClipSpec) -> str:
     if spec.sampling == "segments":
         return "one from each of as many equal parts of the video"
     if spec.sampling == "dense":
-        return f"every {DENSE_FRAMES // spec.num_frames}. of a window of {DENSE_FRAMES} frames"
+        return f"one in {DENSE_FRAMES // spec.num_frames} of a window of {DENSE_FRAMES} frames"
     distance = f"{spec.stride} frames" if spec.stride else f"{spec.stride_seconds:g} s"
     return f"{distance} from one to the next"
 
