@@ -177,9 +177,10 @@ def draw_crop(crops: CropRange, center: tuple[float, float], rng: np.random.Gene
 
     Returns:
         Of kind `box`, a box of a scale drawn uniformly and an aspect drawn log-uniformly. Of kind `multiscale`, a box
-        of two of the scales at one of the 13 places, all equally likely. Of kind `resized`, a box of an area drawn
-        uniformly and an aspect drawn log-uniformly, with others to take where it does not fit; if none does, it is cut
-        to the frame (our reading: torchvision takes the middle of the frame then).
+        of two of the scales at one of the 13 places, all equally likely (sizes and places are rounded to the nearest
+        pixel, TSN's down). Of kind `resized`, a box of an area drawn uniformly and an aspect drawn log-uniformly, with
+        others to take where it does not fit; if none does, it is cut to the frame (our reading: torchvision takes the
+        middle of the frame then).
     """
     if crops.crop == "multiscale":
         sizes = multiscale_sizes(crops)

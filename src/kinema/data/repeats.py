@@ -15,9 +15,10 @@ from kinema.wording import check
 class RepeatSampler(EpochSampler):
     """Yields (epoch, index, repeat): every sample in every epoch, so many times, all of them in one batch.
 
-    So Hoffer et al. do it, and mmaction2; timm instead shortens the epoch to as many clips as there are samples, so
-    that it sees only a part of them. Within a batch all samples come once before the first comes again, so that
-    neighbours, which MixUp and CutMix mix, are different samples wherever a batch holds two.
+    So Hoffer et al. do it, and mmaction2, with batches that grow; here a batch keeps its size and has fewer samples.
+    timm instead shortens the epoch to as many clips as there are samples, so that it sees only a part of them. Within a
+    batch all samples come once before the first comes again, so that neighbours, which MixUp and CutMix mix, are
+    different samples wherever a batch holds two.
     """
 
     def __init__(self, length: int, *, seed: int, repeats: int, batch_size: int) -> None:
