@@ -18,6 +18,9 @@ from torchvision.tv_tensors import Video
 
 from kinema.engine.augment_recipe import AugmentRecipe
 
+_MIXING = 1
+"""Sets the draws of a batch apart from those of the sample that has its number."""
+
 
 def mix(
     clips: Tensor, targets: Tensor, *, augment: AugmentRecipe, num_classes: int, key: Sequence[int]
@@ -34,7 +37,7 @@ def mix(
     Returns:
         The clips, and soft targets [N, K]; both as they were where the batch is not mixed.
     """
-    rng = np.random.default_rng(tuple(key))
+    rng = np.random.default_rng(np.random.SeedSequence(tuple(key), spawn_key=(_MIXING,)))
     drawn, choice = rng.random(2).tolist()
     if not augment.mixes or drawn >= augment.mix_chance:
         return clips, targets
