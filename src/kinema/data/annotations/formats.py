@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kinema.data.annotations import class_folder, csv_file
+from kinema.data.annotations import (
+    class_folder,
+    csv_file,
+    hmdb51,
+    jester,
+    kinetics,
+    something_v1,
+    something_v2,
+    ucf101,
+)
 from kinema.data.annotations.source import Annotations, Source
 from kinema.wording import nearest
 
@@ -25,6 +34,12 @@ class Format:
 
 
 FORMATS: dict[str, Format] = {
+    "something_v1": Format("Something-Something V1", something_v1.detect, something_v1.read),
+    "something_v2": Format("Something-Something V2", something_v2.detect, something_v2.read),
+    "jester": Format("Jester", jester.detect, jester.read),
+    "kinetics": Format("Kinetics-400, -600 or -700", kinetics.detect, kinetics.read),
+    "ucf101": Format("UCF101", ucf101.detect, ucf101.read),
+    "hmdb51": Format("HMDB51", hmdb51.detect, hmdb51.read),
     "csv": Format("CSV with the header path,label", csv_file.detect, csv_file.read),
     "class_folders": Format("a folder for each class", class_folder.detect, class_folder.read),
 }

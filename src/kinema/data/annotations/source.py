@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from kinema.data.annotations.sample import Sample
@@ -42,8 +43,9 @@ class Source:
             The files, sorted.
         """
         matches = re.compile(pattern, re.IGNORECASE).fullmatch
-        return [path for path in self._candidates() if matches(path.name)]
+        return [path for path in self._candidates if matches(path.name)]
 
+    @cached_property
     def _candidates(self) -> list[Path]:
         if self.annotations is not None and not self.annotations.is_dir():
             return [self.annotations]
