@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
+
+import numpy as np
 
 from kinema.data.annotations.listing import Listing
 from kinema.data.annotations.places import Finder, Place
@@ -26,8 +29,7 @@ def read(source: Source) -> Annotations:
     """Reads the CSVs with the header `label,youtube_id,time_start,time_end,split` that are there.
 
     The test lists have no `label`, further columns are left alone. Folders of classes may be written with blanks or
-    underscores, or be left out. Videos from the same one of YouTube are a group. Classes are those of the class list,
-    or else those of the lists, sorted.
+    underscores, or be left out. Parts of the same video of YouTube are a group. Classes are those of the lists, sorted.
 
     Raises:
         ValueError: If a list is not as it must be, or there are two of one split; with the line.
@@ -42,19 +44,14 @@ def read(source: Source) -> Annotations:
     owners: dict[str | None, Path] = {}
     for path in paths:
         _read_list(path, listing, owners)
-    finder = Finder(source.root, listing, habit=HABIT)
-    if not finder.found:
-        short = listing.renamed(lambda video: video[:-_TIMES])
-        by_id = Finder(source.root, short, habit=HABIT)
-        if by_id.found and len(short) < len(listing):
-            raise ValueError(
-                f"videos under {source.root} must be named <youtube_id>_<start>_<end> where one video of YouTube is "
-                "listed twice, got names without times; rename them"
-            )
-        if by_id.found:
-            finder = by_id
+    finder, has_times = _find(source.root, listing)
     repeated = _repeated(listing)
-    placed = finder.place(group=lambda video, _: video[:11] if video[:11] in repeated else None)
+
+    def group(video: str, _: str) -> str | None:
+        youtube_id = video[:-_TIMES] if has_times else video
+        return youtube_id if hash(youtube_id) in repeated else None
+
+    placed = finder.place(group=group)
     return Annotations(
         format="kinetics",
         samples=placed.samples,
@@ -62,6 +59,22 @@ def read(source: Source) -> Annotations:
         files=tuple(paths),
         notes=placed.notes,
     )
+
+
+def _find(root: Path, listing: Listing) -> tuple[Finder, bool]:
+    """Looks for files with times in their names, or else without; tells which it was."""
+    finder = Finder(root, listing, habit=HABIT)
+    if not finder.found:
+        short = listing.renamed(lambda video: video[:-_TIMES])
+        by_id = Finder(root, short, habit=HABIT)
+        if by_id.found and len(short) < len(listing):
+            raise ValueError(
+                f"videos under {root} must be named <youtube_id>_<start>_<end> where one video of YouTube is listed "
+                "twice, got names without times; rename them"
+            )
+        if by_id.found:
+            return by_id, False
+    return finder, True
 
 
 def _lists(source: Source) -> list[Path]:
@@ -74,56 +87,62 @@ def _header(path: Path) -> list[str]:
 
 def _read_list(path: Path, listing: Listing, owners: dict[str | None, Path]) -> None:
     """Adds the rows of a list; no split may come from two lists."""
-    columns: list[str] = []
-    number = 0
-    for line, cells in read_cells(path):
-        if not columns:
-            columns = [cell.lower() for cell in cells]
-            continue
+    rows = read_cells(path)
+    columns = [cell.lower() for cell in next(rows, (0, []))[1]]
+    places = [columns.index(name) if name in columns else None for name in (*_NEEDED, "label", "split")]
+    name_split = _split(next((word for word in re.split(r"[^a-z]+", path.name.lower()) if word in _SPLITS), ""))
+    before = len(listing)
+    for line, cells in rows:
         if len(cells) != len(columns):
             raise ValueError(
                 f"{path}, line {line}: there must be {len(columns)} cells as in the header, got {len(cells)}; put "
                 "labels with commas in double quotes"
             )
-        row = dict(zip(columns, cells, strict=True))
-        split = _split(row, path, line)
-        if owners.setdefault(split, path) != path:
+        youtube_id, start, end, label, word = ("" if place is None else cells[place] for place in places)
+        split = _split(word) or name_split
+        times = _seconds(start), _seconds(end)
+        if not youtube_id or "" in times or (word and not _split(word)) or (not label and "label" in columns):
+            raise ValueError(f"{path}, line {line}: {_fault(youtube_id, start, end, label, word)}; correct it")
+        if owners.setdefault(split, path) is not path:
             raise ValueError(
                 f"{path}, line {line}: there must be one list for each split, got {split} here and in {owners[split]}; "
                 "name the one to read with --data.annotations, or put those of one dataset into a folder and name that"
             )
-        if "label" in row and not row["label"] and split != "test":
-            raise ValueError(f"{path}, line {line}: there must be a label, got none; fill it in")
-        video = f"{row['youtube_id']}_{_seconds(row, 'time_start', path, line)}_{_seconds(row, 'time_end', path, line)}"
-        listing.add(video, row.get("label", ""), split=split, file=path, line=line)
-        number += 1
-    if not number:
+        listing.add(f"{youtube_id}_{times[0]}_{times[1]}", label, split=split, file=path, line=line)
+    if len(listing) == before:
         raise ValueError(f"{path} must list videos below its header, got none; copy the file again")
 
 
-def _split(row: dict[str, str], path: Path, line: int) -> str | None:
-    """Returns the split that a row says, or else the name of its file."""
-    if row.get("split"):
-        split = _SPLITS.get(row["split"].lower())
-        if split is None:
-            raise ValueError(f"{path}, line {line}: split must be train, val or test, got {row['split']!r}; correct it")
-        return split
-    return next((_SPLITS[word] for word in re.split(r"[^a-z]+", path.name.lower()) if word in _SPLITS), None)
+def _fault(youtube_id: str, start: str, end: str, label: str, split: str) -> str:
+    """Says what is wrong with a row."""
+    if not youtube_id:
+        return "there must be a youtube_id, got none"
+    for name, value in (("time_start", start), ("time_end", end)):
+        if not _seconds(value):
+            return f"{name} must be a number of seconds, got {value!r}"
+    if not label:
+        return "there must be a label, got none"
+    return f"split must be train, val or test, got {split!r}"
 
 
-def _seconds(row: dict[str, str], column: str, path: Path, line: int) -> str:
-    """Returns a time as the names of the files have it."""
-    match = re.fullmatch(r"(\d{1,6})(\.\d+)?", row[column], re.ASCII)
-    if match is None:
-        raise ValueError(f"{path}, line {line}: {column} must be a number of seconds, got {row[column]!r}; correct it")
-    return f"{int(match[1]):06d}"
+@lru_cache(maxsize=4096)
+def _split(word: str) -> str | None:
+    """Returns the split that a word means; none where it means none."""
+    return _SPLITS.get(word.lower())
 
 
-def _repeated(listing: Listing) -> set[str]:
-    """Returns the videos of YouTube of which there are several parts."""
-    once: set[str] = set()
-    repeated: set[str] = set()
-    for part in listing.parts.values():
-        for video in part:
-            (repeated if video[:-_TIMES] in once else once).add(video[:-_TIMES])
-    return repeated
+@lru_cache(maxsize=4096)
+def _seconds(text: str) -> str:
+    """Returns a time as the names of the files have it; nothing where it is none."""
+    match = re.fullmatch(r"(\d{1,6})(\.\d+)?", text, re.ASCII)
+    return match[1].zfill(6) if match else ""
+
+
+def _repeated(listing: Listing) -> set[int]:
+    """Returns the hashes of the names of those videos of YouTube of which there are several parts."""
+    hashes = [
+        np.fromiter((hash(video[:-_TIMES]) for video in part), dtype=np.int64, count=len(part))
+        for part in listing.parts.values()
+    ]
+    values, counts = np.unique(np.concatenate(hashes), return_counts=True)
+    return set(values[counts > 1].tolist())

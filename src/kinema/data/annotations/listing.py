@@ -87,11 +87,9 @@ class Listing:
         label = row & _NO_LABEL
         return "" if label == _NO_LABEL else self._names[label]
 
-    def rows(self) -> Iterator[tuple[Split, str, str]]:
-        """Yields split, name and class of each video, in the order in which they were added."""
-        for split, part in self.parts.items():
-            for video, row in part.items():
-                yield split, video, self.class_of(row)
+    def videos(self, split: Split) -> Iterator[tuple[str, str]]:
+        """Yields name and class of each video of a split, in the order in which they were added."""
+        return ((video, self.class_of(row)) for video, row in self.parts.get(split, {}).items())
 
     def _where(self, row: int) -> str:
         number = row >> _LABEL_BITS & (1 << _FILE_BITS) - 1

@@ -65,7 +65,7 @@ def read_answers(path: Path | None, class_names: tuple[str, ...] | None, *, orig
         if path and not class_name:
             raise ValueError(f"{path}, line {line}: there must be a class, got {video!r} alone; write id;class")
         listing.add(video, class_name, split="test", file=path or Path(), line=line)
-    return {video: class_name for _, video, class_name in listing.rows()}
+    return dict(listing.videos("test"))
 
 
 def read_names(path: Path) -> tuple[str, ...]:

@@ -38,10 +38,10 @@ class Place:
         inner = f"{'<class>/' * self.by_class}<id>{self.suffix or '/ (frames)'}"
         return f"{self.folder}/{inner}" if self.folder else inner
 
-    def name(self, video: str, class_folder: str) -> str:
-        """Returns the path of a video from the root on."""
-        parts = (self.folder, class_folder if self.by_class else "", video + self.suffix)
-        return "/".join(part for part in parts if part)
+    def start(self, class_folder: str) -> str:
+        """Returns what the paths of the videos of a class begin with, from the root on."""
+        parts = (self.folder, class_folder if self.by_class else "")
+        return "".join(f"{part}/" for part in parts if part)
 
     def of_split(self, split: Split) -> Place:
         """Returns the place that another split would have: a folder `train` becomes `val`."""
@@ -107,15 +107,14 @@ class Finder:
             The samples, in the order of the list, and notes.
         """
         parts = {split: self._part(split) for split in self._listing.parts}
-        folders = {part.place.folder: self._class_folders(part.place) for part in parts.values() if part.place.by_class}
         builder = TableBuilder(self._root)
-        for split, video, class_name in self._listing.rows():
-            part = parts[split]
-            name = part.elsewhere.get(video)
-            if name is None:
-                known = folders.get(part.place.folder, {})
-                name = part.place.name(video, known.get(class_name, class_name))
-            builder.add(name, class_name, split=split, group=group(video, class_name) if group else None)
+        for split, part in parts.items():
+            folders = self._class_folders(part.place) if part.place.by_class else {}
+            before = {name: part.place.start(folders.get(name, name)) for name in ("", *self._listing.class_names)}
+            suffix, elsewhere = part.place.suffix, part.elsewhere
+            for video, class_name in self._listing.videos(split):
+                name = elsewhere.get(video) or before[class_name] + video + suffix
+                builder.add(name, class_name, split=split, group=group(video, class_name) if group else None)
         return Placed(builder.table(), self._notes(parts))
 
     def _notes(self, parts: Mapping[Split, _Part]) -> tuple[str, ...]:
@@ -195,8 +194,11 @@ class Finder:
         """Tells for each video whether it is at a place."""
         folders = self._class_folders(place) if place.by_class else {}
         part = self._listing.parts[split]
-        names = [(video, self._listing.class_of(part[video])) for video in videos]
-        return [_exists(self._root / place.name(video, folders.get(name, name))) for video, name in names]
+        names = [self._listing.class_of(part[video]) for video in videos]
+        starts = [place.start(folders.get(name, name)) for name in names]
+        return [
+            _exists(self._root / f"{start}{video}{place.suffix}") for start, video in zip(starts, videos, strict=True)
+        ]
 
     def _all_at(self, place: Place, split: Split) -> dict[str, str]:
         """Lists the videos of a split at one place in full."""
