@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from kinema.data.annotations.listing import Listing, Split
 from kinema.data.annotations.sample import SPLIT_NAMES
+from kinema.data.annotations.source import is_folder
 from kinema.data.annotations.table import SampleTable, TableBuilder
 from kinema.data.video import VIDEO_EXTENSIONS
 from kinema.wording import listed
@@ -204,7 +205,7 @@ class Finder:
         """Lists the videos of a split at one place in full."""
         part = self._listing.parts[split]
         base = self._root / place.folder
-        folders = [base / entry.name for entry in _children(base) if entry.is_dir()] if place.by_class else [base]
+        folders = [base / entry.name for entry in _children(base) if is_folder(entry)] if place.by_class else [base]
         return {
             video: _below(folder / (video + suffix), self._root)
             for folder in folders
@@ -233,7 +234,7 @@ def _videos(folder: Path) -> Iterator[tuple[str, str]]:
         stem, suffix = os.path.splitext(path.name)  # noqa: PTH122 (a Path for each is slow)
         if suffix.lower() in VIDEO_EXTENSIONS:
             yield stem, suffix
-        elif path.is_dir():
+        elif is_folder(path):
             yield path.name, ""
 
 
