@@ -105,6 +105,7 @@ def near_misses(draw):
 @example(("something_v2", "something-something-v2-labels.json", b'{"\\ud800": 0}'))
 @example(("something_v2", "something-something-v2-labels.json", b'{"a": true, "b": 0, "c": "\xc2\xb2"}'))
 @example(("kinetics", "train.csv", b"label,youtube_id,time_start,time_end,split\n" + b'"' + b"a" * 200_000))
+@example(("kinetics", "train.csv", b"youtube_id,time_start,time_end,split\naaaaaaaaaaa,1,11,train\n"))
 @example(("ucf101", "trainlist01.txt", ("Biking/" + "v" * 5000 + ".avi 2").encode()))
 @settings(max_examples=100, deadline=None)
 def test_near_misses_give_samples_or_a_sentence(change):
