@@ -426,3 +426,18 @@ def test_two_lists_of_one_split_are_refused(tmp_path):
 def test_a_format_that_is_asked_for_and_not_there_is_refused(tmp_path, format):
     with pytest.raises(ValueError, match=r"must hold .*got none"):
         read_annotations(Source(root=tmp_path), format=format)
+
+
+def test_a_class_list_gives_the_order(tmp_path):
+    write(tmp_path, "val.csv", KINETICS.replace(",train,", ",val,"))
+    write(tmp_path, "classes/names.csv", "id,name\n0,zumba\n1,air drumming\n2,abseiling\n")
+    assert read(tmp_path, class_list=tmp_path / "classes/names.csv").class_names == (
+        "zumba",
+        "air drumming",
+        "abseiling",
+    )
+    write(tmp_path, "classes/names.csv", "id,name\n0,zumba\n1,air druming\n")
+    with pytest.raises(ValueError, match=r"val\.csv, line 2: class .*names\.csv, got 'air drumming'; did you mean air druming"):
+        read(tmp_path, class_list=tmp_path / "classes/names.csv")
+    with pytest.raises(ValueError, match=r"class_list must be a file of names, got .*gone\.csv"):
+        read(tmp_path, class_list=tmp_path / "gone.csv")

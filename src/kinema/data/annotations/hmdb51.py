@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from kinema.data.annotations.listing import Listing
+from kinema.data.annotations.pair_lists import given_names
 from kinema.data.annotations.places import Finder, Place
 from kinema.data.annotations.source import Annotations, Source
 from kinema.data.annotations.text import read_lines
@@ -32,7 +33,7 @@ def read(source: Source) -> Annotations:
         ValueError: If a list is missing or not as it must be; with the line.
     """
     lists = _find_lists(source)
-    listing = Listing(sorted(lists))
+    listing = Listing(given_names(source) or sorted(lists), origin=source.class_list)
     unused = 0
     for class_name, path in sorted(lists.items()):
         unused += _read_list(path, listing, class_name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from kinema.data.annotations.pair_lists import Row, read_listing, read_names, read_pairs
+from kinema.data.annotations.pair_lists import Row, given_names, read_listing, read_names, read_pairs
 from kinema.data.annotations.places import Finder, Place
 from kinema.data.annotations.source import Annotations, Source
 from kinema.data.annotations.split_files import FileNames, SplitFiles
@@ -48,7 +48,7 @@ def read(source: Source) -> Annotations:
     """
     files = NAMES.find(source)
     tables = any(_has_header(path) for path in files.lists.values())
-    class_names, order = _class_names(files)
+    class_names, order = _class_names(files, given_names(source))
     listing = read_listing(files, class_names, rows=_rows)
     placed = Finder(source.root, listing, habit=HABIT_OF_TABLES if tables else HABIT).place()
     return Annotations(
@@ -60,10 +60,12 @@ def read(source: Source) -> Annotations:
     )
 
 
-def _class_names(files: SplitFiles) -> tuple[tuple[str, ...] | None, str]:
+def _class_names(files: SplitFiles, given: tuple[str, ...] | None) -> tuple[tuple[str, ...] | None, str]:
     """Returns the names of the classes, where some file says their order, and words for it."""
     if files.labels:
-        return read_names(files.labels), f"that of {files.labels.name}; other projects have the alphabetical one"
+        return given or read_names(
+            files.labels
+        ), f"that of {files.labels.name}; other projects have the alphabetical one"
     numbers: dict[str, int] = {}
     for path in files.lists.values():
         for line, row in _table(path) if _has_header(path) else ():

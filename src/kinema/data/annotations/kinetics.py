@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from kinema.data.annotations.listing import Listing
+from kinema.data.annotations.pair_lists import given_names
 from kinema.data.annotations.places import Finder, Place
 from kinema.data.annotations.sample import SPLIT_NAMES
 from kinema.data.annotations.source import Annotations, Source
@@ -29,7 +30,8 @@ def read(source: Source) -> Annotations:
     """Reads the CSVs with the header `label,youtube_id,time_start,time_end,split` that are there.
 
     The test lists have no `label`, further columns are left alone. Folders of classes may be written with blanks or
-    underscores, or be left out. Parts of the same video of YouTube are a group. Classes are those of the lists, sorted.
+    underscores, or be left out. Parts of the same video of YouTube are a group. Classes are those of the
+    class list, in its order, or else those of the lists, sorted.
 
     Raises:
         ValueError: If a list is not as it must be, or there are two of one split; with the line.
@@ -40,7 +42,7 @@ def read(source: Source) -> Annotations:
             f"{source.annotations or source.root} must hold a CSV with the columns {', '.join(_NEEDED)}, got none; "
             "name it with --data.annotations"
         )
-    listing = Listing()
+    listing = Listing(given_names(source), origin=source.class_list)
     owners: dict[str | None, Path] = {}
     for path in paths:
         _read_list(path, listing, owners)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from kinema.data.annotations.class_list import read_class_names
 from kinema.data.annotations.listing import Listing, check_name, place_in
+from kinema.data.annotations.source import Source
 from kinema.data.annotations.split_files import SplitFiles
 from kinema.data.annotations.text import read_lines
 
@@ -21,7 +23,10 @@ def read_pairs(path: Path) -> Iterator[Row]:
 
 
 def read_listing(
-    files: SplitFiles, class_names: tuple[str, ...] | None, *, rows: Callable[[Path], Iterable[Row]]
+    files: SplitFiles,
+    class_names: tuple[str, ...] | None,
+    *,
+    rows: Callable[[Path], Iterable[Row]],
 ) -> Listing:
     """Reads the lists of all splits, with the answers to the test list where they are there.
 
@@ -66,6 +71,21 @@ def read_answers(path: Path | None, class_names: tuple[str, ...] | None, *, orig
             raise ValueError(f"{path}, line {line}: there must be a class, got {video!r} alone; write id;class")
         listing.add(video, class_name, split="test", file=path or Path(), line=line)
     return dict(listing.videos("test"))
+
+
+def given_names(source: Source) -> tuple[str, ...] | None:
+    """Returns the names of the classes that a person gives, in their order; none where they give none.
+
+    Raises:
+        ValueError: If the file cannot be read, or holds no such names.
+    """
+    if source.class_list is None:
+        return None
+    try:
+        names = read_class_names(source.class_list, order="file")
+    except OSError as error:
+        raise ValueError(f"class_list must be a file of names, got {source.class_list}; check the path") from error
+    return distinct(enumerate(names, start=1), source.class_list)
 
 
 def read_names(path: Path) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kinema.data.annotations.pair_lists import read_listing, read_names, read_pairs
+from kinema.data.annotations.pair_lists import given_names, read_listing, read_names, read_pairs
 from kinema.data.annotations.places import Finder, Place
 from kinema.data.annotations.source import Annotations, Source
 from kinema.data.annotations.split_files import FileNames
@@ -35,7 +35,7 @@ def read(source: Source) -> Annotations:
         ValueError: If a list is not as it must be; with the line.
     """
     files = NAMES.find(source)
-    class_names = read_names(files.labels) if files.labels else None
+    class_names = given_names(source) or (read_names(files.labels) if files.labels else None)
     listing = read_listing(files, class_names, rows=read_pairs)
     placed = Finder(source.root, listing, habit=HABIT).place()
     order = (

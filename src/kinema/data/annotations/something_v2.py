@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from kinema.data.annotations.pair_lists import Row, distinct, read_listing
+from kinema.data.annotations.pair_lists import Row, distinct, given_names, read_listing
 from kinema.data.annotations.places import Finder, Place
 from kinema.data.annotations.source import Annotations, Source
 from kinema.data.annotations.split_files import FileNames
@@ -37,7 +37,7 @@ def read(source: Source) -> Annotations:
         ValueError: If a list is not as it must be; with the number of the entry, from 1 on.
     """
     files = NAMES.find(source)
-    class_names = _read_labels(files.labels) if files.labels else None
+    class_names = given_names(source) or (_read_labels(files.labels) if files.labels else None)
     listing = read_listing(files, class_names, rows=_rows)
     placed = Finder(source.root, listing, habit=HABIT).place()
     return Annotations(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from kinema.data.annotations.sample import Sample
 
+T = TypeVar("T")
 LOOKED_AT = 1000
 """Entries of a subfolder beyond which it is taken for one of videos, and not searched for annotation files."""
 SUFFIXES = (".csv", ".json", ".txt", ".tsv", ".lst")
@@ -29,6 +30,14 @@ class Source:
     """A file with the names of the classes, for lists that only number them."""
     fold: int = 1
     """Which of a dataset's several splits is meant: UCF101 and HMDB51 have three."""
+    _found: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, what: str, find: Callable[[], T]) -> T:
+        """Finds something out once, which several formats ask of a source."""
+        if what not in self._found:
+            self._found[what] = find()
+        value: T = self._found[what]
+        return value
 
     def files(self, pattern: str) -> list[Path]:
         """Finds annotation files by name.
@@ -43,9 +52,8 @@ class Source:
             The files, sorted.
         """
         matches = re.compile(pattern, re.IGNORECASE).fullmatch
-        return [path for path in self._candidates if matches(path.name)]
+        return [path for path in self.once("candidates", self._candidates) if matches(path.name)]
 
-    @cached_property
     def _candidates(self) -> list[Path]:
         if self.annotations is not None and not self.annotations.is_dir():
             return [self.annotations]

@@ -20,7 +20,7 @@ class SplitFiles:
     lists: Mapping[str | None, Path]
     """The lists of videos."""
     labels: Path | None
-    """The names of the classes."""
+    """The names of the classes; what the source says, comes first."""
     answers: Path | None
     """The classes of the videos of the test list."""
 
@@ -71,7 +71,8 @@ class FileNames:
                 f"{source.annotations or source.root} must hold lists such as {self.prefix}train{self.suffix}, got "
                 "none; name their folder with --data.annotations"
             )
-        labels, answers = (_one(words[word]) if word in words else None for word in (_LABELS, _ANSWERS))
+        answers = _one(words[_ANSWERS]) if _ANSWERS in words else None
+        labels = source.class_list or (_one(words[_LABELS]) if _LABELS in words else None)
         return SplitFiles(lists, labels, answers if "test" in lists else None)
 
     def _found(self, source: Source) -> list[Path]:

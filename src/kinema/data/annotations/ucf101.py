@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from kinema.data.annotations.listing import Listing
-from kinema.data.annotations.pair_lists import distinct
+from kinema.data.annotations.pair_lists import distinct, given_names
 from kinema.data.annotations.places import Finder, Place
 from kinema.data.annotations.source import Annotations, Source
 from kinema.data.annotations.text import read_lines
@@ -33,11 +33,12 @@ def read(source: Source) -> Annotations:
     beside = Source(root=source.root, annotations=lists[0].parent)
     indices = beside.files(r"classInd(\.[^.]+)*\.txt")
     classes = _read_classes(indices[0]) if indices else None
-    listing = Listing(classes, origin=indices[0] if indices else None)
+    given = given_names(source)
+    listing = Listing(given or classes, origin=source.class_list or next(iter(indices), None))
     for path in lists:
         _read_list(path, listing, classes)
     placed = Finder(source.root, listing, habit=HABIT).place(group=_group)
-    notes = [] if indices else ["class order: alphabetical, for there is no classInd.txt"]
+    notes = [] if indices or given else ["class order: alphabetical, for there is no classInd.txt"]
     tested = [path.name for path in lists if _is_test(path)]
     if tested:
         notes.append(f"split: {tested[0]} is the part val, on which the accuracy on this dataset is reported")
