@@ -137,6 +137,17 @@ def test_of_two_copies_the_usual_one_is_taken(tmp_path):
     assert annotations.samples[0].name == "videos/7.webm"
 
 
+def test_optical_flow_beside_the_frames_is_left_alone(tmp_path):
+    write_something_v1(tmp_path)
+    touch(tmp_path, *(f"{folder}/{number}/00001.jpg" for number in (3, 5, 7, 12) for folder in ("flow", "frames")))
+    annotations = read(tmp_path)
+    assert annotations.notes[1:] == (
+        "videos: frames/<id>/ (frames)",
+        "videos: there too, and left alone: flow/<id>/ (frames)",
+    )
+    assert annotations.samples[0].name == "frames/7"
+
+
 def test_answers_give_the_test_list_its_classes(tmp_path):
     write_something_v2(tmp_path, "labels/")
     write(tmp_path, "labels/test-answers.csv", "4;Opening something\n3;Holding something\n")
@@ -437,7 +448,9 @@ def test_a_class_list_gives_the_order(tmp_path):
         "abseiling",
     )
     write(tmp_path, "classes/names.csv", "id,name\n0,zumba\n1,air druming\n")
-    with pytest.raises(ValueError, match=r"val\.csv, line 2: class .*names\.csv, got 'air drumming'; did you mean air druming"):
+    with pytest.raises(
+        ValueError, match=r"val\.csv, line 2: class .*names\.csv, got 'air drumming'; did you mean air druming"
+    ):
         read(tmp_path, class_list=tmp_path / "classes/names.csv")
     with pytest.raises(ValueError, match=r"class_list must be a file of names, got .*gone\.csv"):
         read(tmp_path, class_list=tmp_path / "gone.csv")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -19,6 +19,7 @@ from kinema.wording import listed
 
 _DEPTH = 4  # folders below the root: root/videos/<dataset>/train/<class>
 _LOOKED_AT = 1000  # entries of a folder
+_LOOKED_AT_IN_ALL = 300_000
 _ENOUGH = 32  # videos of a folder, and of a list
 
 _Seen = dict["Place", list[str]]
@@ -87,7 +88,7 @@ class Finder:
         self._root, self._listing, self._habit = root, listing, habit
         self._seen: dict[Split, _Seen] = {}
         self._few = {split: _evenly(part) for split, part in listing.parts.items()}
-        for video, parent, suffix in self._look(root, _DEPTH):
+        for video, parent, suffix in self._look():
             for split, part in listing.parts.items():
                 if video in part:
                     place = self._place(parent, suffix, listing.class_of(part[video]))
@@ -132,18 +133,31 @@ class Finder:
             ] = None
         return tuple(notes)
 
-    def _look(self, folder: Path, depth: int) -> Iterator[tuple[str, Path, str]]:
-        """Yields the first listed videos of each folder: name, folder and suffix."""
-        first = list(islice(_videos(folder), _LOOKED_AT))
-        listed_ones = [entry for entry in first if any(entry[0] in part for part in self._listing.parts.values())]
-        if not listed_ones and len(first) == _LOOKED_AT:  # a list of a few videos out of very many
-            suffixes = sorted({suffix for _, suffix in first})
-            few = [(video, suffix) for videos in self._few.values() for video in videos for suffix in suffixes]
-            listed_ones = [(video, suffix) for video, suffix in few if _exists(folder / (video + suffix))]
-        yield from ((video, folder, suffix) for video, suffix in listed_ones[:_ENOUGH])
-        for name in sorted(name for name, suffix in first if not suffix) if depth else ():
-            if not listed_ones or _replaces(name):
-                yield from self._look(folder / name, depth - 1)
+    def _look(self) -> Iterator[tuple[str, Path, str]]:
+        """Yields the first listed videos of each folder, the upper folders first: name, folder and suffix."""
+        queue = deque([(self._root, _DEPTH)])
+        left = _LOOKED_AT_IN_ALL
+        while queue and left > 0:
+            folder, depth = queue.popleft()
+            seen: list[tuple[str, str]] = []
+            there: list[tuple[str, str]] = []
+            for video, suffix in islice(_videos(folder), _LOOKED_AT):
+                seen.append((video, suffix))
+                if any(video in part for part in self._listing.parts.values()):
+                    there.append((video, suffix))
+                if len(there) == _ENOUGH:
+                    break
+            left -= len(seen) + 1
+            if not there and len(seen) == _LOOKED_AT:  # a list of a few videos out of very many
+                there = self._of_the_few(folder, sorted({suffix for _, suffix in seen}))
+            yield from ((video, folder, suffix) for video, suffix in there)
+            inner = sorted(name for name, suffix in seen if not suffix) if depth else []
+            queue += [(folder / name, depth - 1) for name in inner if not there or _replaces(name)]
+
+    def _of_the_few(self, folder: Path, suffixes: Sequence[str]) -> list[tuple[str, str]]:
+        """Asks for a few videos of each split in one folder."""
+        few = [(video, suffix) for videos in self._few.values() for video in videos for suffix in suffixes]
+        return [(video, suffix) for video, suffix in few if _exists(folder / (video + suffix))]
 
     def _place(self, parent: Path, suffix: str, class_name: str) -> Place:
         by_class = bool(class_name) and parent != self._root and _plain(parent.name) == _plain(class_name)
@@ -180,8 +194,10 @@ class Finder:
         return _Part(replace(place, by_class=place.by_class and has_classes))
 
     def _most(self, seen: _Seen) -> Place:
-        """Where most of them are; where those of the habitual kind are about as many, these."""
-        usual = [place for place in seen if not _replaces(place.folder)] or list(seen)
+        """Where most of them are, optical flow left aside; where about as many are of the habitual kind, these."""
+        usual = [place for place in seen if not (_replaces(place.folder) or "flow" in place.folder.lower())] or list(
+            seen
+        )
         most = max(sorted(usual), key=lambda place: len(seen[place]))
         alike = [place for place in sorted(usual) if 2 * len(seen[place]) >= len(seen[most])]
         return next((place for place in alike if place.suffix == self._habit.suffix), most)
