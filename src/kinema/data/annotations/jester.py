@@ -63,9 +63,8 @@ def read(source: Source) -> Annotations:
 def _class_names(files: SplitFiles, given: tuple[str, ...] | None) -> tuple[tuple[str, ...] | None, str]:
     """Returns the names of the classes, where some file says their order, and words for it."""
     if files.labels:
-        return given or read_names(
-            files.labels
-        ), f"that of {files.labels.name}; other projects have the alphabetical one"
+        listed = given or read_names(files.labels)
+        return listed, f"that of {files.labels.name}; other projects have the alphabetical one"
     numbers: dict[str, int] = {}
     for path in files.lists.values():
         for line, row in _table(path) if _has_header(path) else ():
@@ -79,9 +78,12 @@ def _class_names(files: SplitFiles, given: tuple[str, ...] | None) -> tuple[tupl
                 )
     if not numbers:
         return None, "alphabetical, for there is no file of labels"
-    if len(set(numbers.values())) < len(numbers):
+    names = {number: name for name, number in numbers.items()}
+    doubled = next((name for name, number in numbers.items() if names[number] != name), None)
+    if doubled is not None:
         raise ValueError(
-            f"{files.all[0]}: label_id must differ between labels, got {numbers}; correct the column label_id"
+            f"{files.all[0]}: label_id must differ between labels, got {numbers[doubled]} for {doubled!r} and "
+            f"{names[numbers[doubled]]!r}; correct the column"
         )
     return tuple(sorted(numbers, key=numbers.__getitem__)), "that of the column label_id"
 

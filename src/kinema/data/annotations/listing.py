@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from pathlib import Path
 
 from kinema.wording import nearest
@@ -73,8 +74,7 @@ class Listing:
 
     def renamed(self, rename: Callable[[str], str]) -> Listing:
         """Returns the listing with other names of the videos; of those that become the same, the first stays."""
-        listing = Listing()
-        listing.__dict__.update(self.__dict__)
+        listing = copy(self)
         listing.parts = {}
         for split, part in self.parts.items():
             new = listing.parts.setdefault(split, {})
