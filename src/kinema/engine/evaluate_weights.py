@@ -43,6 +43,7 @@ def evaluate_weights(weights: str | Path, recipe: EvaluationRecipe, *, console: 
     _check_classes(samples, class_names=model.spec.class_names)
     metadata = read_metadata(weights)
     chosen, words = choose_samples(samples, split=recipe.split, metadata=metadata)
+    check_answers(chosen, split=recipe.split)
     console.print(f"data: {recipe.data.root}: {words}", soft_wrap=True, highlight=False, markup=False)
     absent = sorted(set(model.spec.class_names) - {sample.class_name for sample in chosen})
     if absent:
@@ -133,13 +134,27 @@ def evaluation_table(evaluation: Evaluation) -> Table:
     return table
 
 
+def check_answers(samples: Sequence[Sample], *, split: str) -> None:
+    """Refuses to score videos whose classes are kept back, as in the test lists of some datasets.
+
+    Raises:
+        ValueError: If there are any.
+    """
+    blank = [sample.name for sample in samples if not sample.class_name]
+    if blank:
+        raise ValueError(
+            f"split must be a part of the data whose classes are known, got {split}, with {len(blank)} videos without "
+            f"one, such as {blank[0]}; take another split, or add the answers to the annotations"
+        )
+
+
 def _check_classes(samples: Sequence[Sample], *, class_names: Sequence[str]) -> None:
     """Refuses data with classes that the weights do not know.
 
     Raises:
         ValueError: If there are any; it names them.
     """
-    unknown = sorted({sample.class_name for sample in samples} - set(class_names))
+    unknown = sorted({sample.class_name for sample in samples} - {"", *class_names})
     if unknown:
         raise ValueError(
             f"classes of the data must be known to the weights, got {listed(unknown)}; "
