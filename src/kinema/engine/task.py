@@ -20,13 +20,17 @@ from kinema.data.dataset import EpochSampler, TrainingItem
 from kinema.data.views import protocol_name
 from kinema.engine.evaluate import Scores
 from kinema.engine.loss import dominant_labels, mix, training_loss
+from kinema.engine.multi_label import multi_label_loss
 from kinema.engine.recipe import OptimizerRecipe, Recipe
 from kinema.engine.view_loader import ViewBatch
 from kinema.models.classifier import VideoClassifier
 
 
 class VideoTask(L.LightningModule):
-    """Trains a classifier by cross-entropy and scores it on the path that `evaluate` walks."""
+    """Trains a classifier by cross-entropy and scores it on the path that `evaluate` walks.
+
+    Where a video may show several classes, the loss is the binary cross-entropy of each.
+    """
 
     def __init__(
         self,
@@ -84,11 +88,15 @@ class VideoTask(L.LightningModule):
         key = (self.recipe.seed, self.current_epoch, batch_idx)
         clips, targets = mix(clips, targets, augment=augment, num_classes=num_classes, key=key)
         logits = self.model(clips)  # [N, K]
-        loss = training_loss(logits, targets, smoothing=augment.label_smoothing)
+        if self.model.spec.multi_label:
+            loss = multi_label_loss(logits, targets, smoothing=augment.label_smoothing)
+            right = targets.gather(1, logits.argmax(dim=1, keepdim=True))
+        else:
+            loss = training_loss(logits, targets, smoothing=augment.label_smoothing)
+            right = logits.argmax(dim=1) == dominant_labels(targets)
         if not torch.isfinite(loss):
             self._refuse(loss, torch.as_tensor(batch["index"]))
-        top1 = (logits.argmax(dim=1) == dominant_labels(targets)).float().mean()
-        metrics = {"train_loss": loss.detach(), "train_top1": top1}
+        metrics = {"train_loss": loss.detach(), "train_top1": right.float().mean()}
         self.log_dict(metrics, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(clips))
         return loss
 
@@ -96,8 +104,12 @@ class VideoTask(L.LightningModule):
         """Starts a new tally."""
         samples = self.val_loader.dataset.samples  # type: ignore[attr-defined]
         spec = self.model.spec
-        protocol = protocol_name(1, 1, sampling=spec.sampling)
-        self.scores = Scores(samples, class_names=spec.class_names, protocol=protocol)
+        self.scores = Scores(
+            samples,
+            class_names=spec.class_names,
+            protocol=protocol_name(1, 1, sampling=spec.sampling),
+            multi_label=spec.multi_label,
+        )
 
     def validation_step(self, batch: ViewBatch) -> None:
         """Scores the views of some videos."""
@@ -108,7 +120,10 @@ class VideoTask(L.LightningModule):
         """Logs the scores."""
         assert self.scores is not None
         evaluation = self.scores.result()
-        self.log_dict({"val_loss": evaluation.loss, "val_top1": evaluation.top1}, prog_bar=True)
+        scores = {"val_loss": evaluation.loss, "val_top1": evaluation.top1}
+        if evaluation.mean_average_precision is not None:
+            scores["val_map"] = evaluation.mean_average_precision
+        self.log_dict(scores, prog_bar=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Returns the optimizer with the schedule of its learning rate, one factor a step."""

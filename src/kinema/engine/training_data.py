@@ -36,6 +36,8 @@ class TrainingData:
     class_names: tuple[str, ...]
     mirrors: Mirrors
     fingerprint: dict[str, str | int | None]
+    multi_label: bool
+    """Whether a video may show several classes."""
     format: str
     """Format of the annotations."""
     notes: tuple[str, ...]
@@ -75,6 +77,7 @@ def read_data(recipe: Recipe) -> TrainingData:
         class_names=class_names,
         mirrors=find_mirrors(class_names, overrides=recipe.data.mirrors),
         fingerprint=fingerprint(samples, seed=recipe.seed),
+        multi_label=annotations.multi_label,
         format=annotations.format,
         notes=annotations.notes,
     )
@@ -105,6 +108,7 @@ def training_spec(spec: ClipSpec, recipe: Recipe, data: TrainingData) -> ClipSpe
         resize=clip.resize,
         crop=clip.crop,
         class_names=data.class_names,
+        multi_label=data.multi_label,
     )
     span, spacing = measure_timing(data.train, spec=spec, seed=recipe.seed)
     return replace(spec, span_seconds=span, spacing_seconds=spacing)
