@@ -46,6 +46,8 @@ class ClipSpec:
     """Median time between neighbouring frames of a clip in training."""
     class_names: tuple[str, ...] = ()
     """Class names in the order of the logits."""
+    multi_label: bool = False
+    """Whether a video may show several classes: the probability of each is then that of a sigmoid."""
 
     def __post_init__(self) -> None:
         """Checks the ranges and turns lists (from YAML or JSON) into tuples."""
@@ -62,6 +64,8 @@ class ClipSpec:
         for name, kind in (("sampling", Sampling), ("interpolation", Interpolation)):
             if (value := getattr(self, name)) not in get_args(kind):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}, got {value!r}; take one of them")
+        if type(self.multi_label) is not bool:
+            raise ValueError(f"multi_label must be true or false, got {self.multi_label!r}; false is one class a video")
         if not 1 <= self.crop <= self.resize:
             raise ValueError(
                 f"crop must lie between 1 and resize, got crop {self.crop} and resize {self.resize}; "

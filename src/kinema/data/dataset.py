@@ -29,7 +29,7 @@ class TrainingItem(TypedDict):
     """One training clip."""
 
     clip: Tensor
-    label: int
+    label: int | Tensor
     index: int
 
 
@@ -62,6 +62,7 @@ class TrainingClips(Dataset[TrainingItem]):
         self.mirrors = mirrors
         self.seed = seed
         self.labels = labels_of(samples, class_names=spec.class_names)
+        self.label_sets = label_sets_of(samples, class_names=spec.class_names) if spec.multi_label else None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -73,28 +74,35 @@ class TrainingClips(Dataset[TrainingItem]):
             key: Epoch and index of the sample.
 
         Returns:
-            The clip [T, C, H, W], its label (that of the mirrored class if the clip is mirrored) and the index.
+            The clip [T, C, H, W], its label (that of the mirrored class if the clip is mirrored; where a video may show
+            several classes, 1 for each of them and 0 for the others [K]) and the index.
 
         Raises:
             VideoError: If the video cannot be read.
         """
         epoch, index = key
-        view, label = self.draw(epoch, index)
+        view, labels = self.draw_set(epoch, index)
+        label = multi_hot([labels], num_classes=len(self.spec.class_names))[0] if self.spec.multi_label else labels[0]
         with open_sample(self.samples[index]) as video:
             clip = load_views(video, [view], self.spec)[0]
         return {"clip": clip, "label": label, "index": index}
 
     def draw(self, epoch: int, index: int) -> tuple[View, int]:
-        """Draws the view of a sample in an epoch; returns it with the label of what it shows."""
+        """Draws the view of a sample in an epoch; returns it with the label of what it shows, the first of several."""
+        view, labels = self.draw_set(epoch, index)
+        return view, labels[0]
+
+    def draw_set(self, epoch: int, index: int) -> tuple[View, tuple[int, ...]]:
+        """Draws the view of a sample in an epoch; returns it with all labels of what it shows."""
         rng = np.random.default_rng((self.seed, epoch, index))
         view = draw_view(self.spec, self.augmentation, rng)
-        label = self.labels[index]
+        labels = (self.labels[index],) if self.label_sets is None else self.label_sets[index]
         if not view.mirrored:
-            return view, label
-        mirrored_label = self.mirrors.label(label)
-        if mirrored_label is None:
-            return replace(view, mirrored=False), label
-        return view, mirrored_label
+            return view, labels
+        mirrored = tuple(other for label in labels if (other := self.mirrors.label(label)) is not None)
+        if len(mirrored) < len(labels):
+            return replace(view, mirrored=False), labels
+        return view, mirrored
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -163,6 +171,32 @@ def labels_of(samples: Sequence[Sample], *, class_names: Sequence[str]) -> list[
                 f"got {sample.class_name!r}; {nearest(sample.class_name, class_names)}"
             )
     return [labels[sample.class_name] for sample in samples]
+
+
+def label_sets_of(samples: Sequence[Sample], *, class_names: Sequence[str]) -> list[tuple[int, ...]]:
+    """Looks up all labels of each sample by the names of its classes.
+
+    Raises:
+        ValueError: If a class is none of the names; with the nearest one.
+    """
+    labels = {name: label for label, name in enumerate(class_names)}
+    for sample in samples:
+        for name in sample.class_names or ("",):
+            if name not in labels:
+                raise ValueError(
+                    f"classes of {sample.name} must be of the {len(class_names)} class names of the spec, "
+                    f"got {name!r}; {nearest(name, class_names)}"
+                )
+    return [tuple(labels[name] for name in sample.class_names) for sample in samples]
+
+
+def multi_hot(label_sets: Sequence[Sequence[int]], *, num_classes: int) -> Tensor:
+    """Returns, for each set of labels, 1 for each of them and 0 for the other classes [N, K]."""
+    targets = torch.zeros(len(label_sets), num_classes)
+    places = [(row, label) for row, labels in enumerate(label_sets) for label in labels]
+    rows, columns = torch.tensor(places, dtype=torch.int64).reshape(-1, 2).T
+    targets[rows, columns] = 1.0
+    return targets
 
 
 def measure_timing(

@@ -20,13 +20,17 @@ from torch.utils.data import DataLoader
 from kinema.data.dataset import EpochSampler, TrainingItem
 from kinema.data.views import protocol_name
 from kinema.engine.evaluate import Scores
+from kinema.engine.multi_label import multi_label_loss
 from kinema.engine.recipe import OptimizerRecipe
 from kinema.engine.view_loader import ViewBatch
 from kinema.models.classifier import VideoClassifier
 
 
 class VideoTask(L.LightningModule):
-    """Trains a classifier by cross-entropy and scores it on the path that `evaluate` walks."""
+    """Trains a classifier by cross-entropy and scores it on the path that `evaluate` walks.
+
+    Where a video may show several classes, the loss is the binary cross-entropy of each.
+    """
 
     def __init__(
         self,
@@ -81,18 +85,23 @@ class VideoTask(L.LightningModule):
         """
         clips, labels = batch["clip"], torch.as_tensor(batch["label"])
         logits = self.model(clips)  # [N, K]
-        loss = F.cross_entropy(logits.float(), labels)
+        if self.model.spec.multi_label:
+            loss, right = multi_label_loss(logits, labels), labels.gather(1, logits.argmax(dim=1, keepdim=True))
+        else:
+            loss, right = F.cross_entropy(logits.float(), labels), logits.argmax(dim=1) == labels
         if not torch.isfinite(loss):
             self._refuse(loss, torch.as_tensor(batch["index"]))
-        top1 = (logits.argmax(dim=1) == labels).float().mean()
-        metrics = {"train_loss": loss.detach(), "train_top1": top1}
+        metrics = {"train_loss": loss.detach(), "train_top1": right.float().mean()}
         self.log_dict(metrics, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(clips))
         return loss
 
     def on_validation_epoch_start(self) -> None:
         """Starts a new tally."""
         samples = self.val_loader.dataset.samples  # type: ignore[attr-defined]
-        self.scores = Scores(samples, class_names=self.model.spec.class_names, protocol=protocol_name(1, 1))
+        spec = self.model.spec
+        self.scores = Scores(
+            samples, class_names=spec.class_names, protocol=protocol_name(1, 1), multi_label=spec.multi_label
+        )
 
     def validation_step(self, batch: ViewBatch) -> None:
         """Scores the views of some videos."""
@@ -103,7 +112,10 @@ class VideoTask(L.LightningModule):
         """Logs the scores."""
         assert self.scores is not None
         evaluation = self.scores.result()
-        self.log_dict({"val_loss": evaluation.loss, "val_top1": evaluation.top1}, prog_bar=True)
+        scores = {"val_loss": evaluation.loss, "val_top1": evaluation.top1}
+        if evaluation.mean_average_precision is not None:
+            scores["val_map"] = evaluation.mean_average_precision
+        self.log_dict(scores, prog_bar=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Returns the optimizer with the schedule of its learning rate, one factor a step."""

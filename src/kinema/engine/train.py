@@ -163,6 +163,7 @@ def _create(recipe: Recipe, data: TrainingData, *, pretrained: bool | str) -> Vi
         resize=recipe.clip.resize,
         crop=recipe.clip.crop,
         class_names=data.class_names,
+        multi_label=data.multi_label,
         span_seconds=span,
         spacing_seconds=spacing,
     )
@@ -179,8 +180,7 @@ def _describe(recipe: Recipe, data: TrainingData, model: VideoClassifier, *, con
     _say(console, data.mirrors.describe())
     temporal = "+".join(model.config.temporal)
     _say(console, f"model: {temporal} on {recipe.model.backbone}: {cost(model)}")
-    _say(console, f"precision: {recipe.trainer.precision}")
-    _say(console, f"out: {recipe.out}")
+    _say(console, f"precision: {recipe.trainer.precision}\nout: {recipe.out}")
 
 
 def _fit(
@@ -251,7 +251,7 @@ def _finish(
         last=out / run_folder.LAST,
         best=out / run_folder.BEST,
         best_epoch=num_epochs - 1 if best.best_epoch is None else best.best_epoch,
-        best_top1=best.best[0] if best.best else None,
+        best_score=best.best[0] if best.best else None,
         training=_score(recipe, model, [data.train[index] for index in sorted(chosen)], console=console),
         held_out=_score(recipe, model, data.val, console=console) if data.val else None,
     )

@@ -33,6 +33,8 @@ class TrainingData:
     class_names: tuple[str, ...]
     mirrors: Mirrors
     fingerprint: dict[str, str | int | None]
+    multi_label: bool
+    """Whether a video may show several classes."""
     format: str
     """Format of the annotations."""
     notes: tuple[str, ...]
@@ -72,6 +74,7 @@ def read_data(recipe: Recipe) -> TrainingData:
         class_names=class_names,
         mirrors=find_mirrors(class_names, overrides=recipe.data.mirrors),
         fingerprint=fingerprint(samples, seed=recipe.seed),
+        multi_label=annotations.multi_label,
         format=annotations.format,
         notes=annotations.notes,
     )

@@ -61,7 +61,7 @@ def read_results(path: str | Path, *, class_names: Sequence[str]) -> Result:
     try:
         values: Any = json.loads(path.read_text(encoding="utf-8"))
         low, high = values["top1_interval"]
-        errors, videos = len(values["errors"]), int(values["num_clips"])
+        videos = int(values["num_clips"])
         result = Result(
             protocol=str(values["protocol"]),
             top1=float(values["top1"]),
@@ -69,7 +69,7 @@ def read_results(path: str | Path, *, class_names: Sequence[str]) -> Result:
             interval=(float(low), float(high)),
             top5=float(values["top5"]),
             mean_class=float(values["mean_class"]),
-            notes=(f"{errors} of the videos could not be read and count as wrong.",) if errors else (),
+            notes=_notes(values),
         )
         names = list(values["class_names"])
     except (ValueError, KeyError, TypeError) as error:
@@ -82,6 +82,18 @@ def read_results(path: str | Path, *, class_names: Sequence[str]) -> Result:
             f"{path}: results must be those of weights with the same classes, got {listed(names, 4)}; evaluate these"
         )
     return result
+
+
+def _notes(values: dict[str, Any]) -> tuple[str, ...]:
+    """What a reader has to know of scores."""
+    errors, precision = len(values["errors"]), values.get("mean_average_precision")
+    notes = [f"{errors} of the videos could not be read and count as wrong."] if errors else []
+    if precision is not None:
+        notes.append(
+            f"a video may show several classes: mean average precision is {as_percent(float(precision))}, and top-1 "
+            "counts videos one of whose classes is the most probable one."
+        )
+    return tuple(notes)
 
 
 def find_results(file: Path) -> list[Result]:

@@ -62,7 +62,10 @@ def read_csv(source: Source, *, format: str, times: bool = False) -> Annotations
         ValueError: As `read` says.
     """
     named = source.annotations is not None and not source.annotations.is_dir()
-    files = [source.annotations] if named and source.annotations else csv_files(source, TIMES if times else ("path",))
+    columns = TIMES if times else ("path",)
+    files = [*dict.fromkeys(path for each in columns for path in csv_files(source, (each,)))]
+    if named and source.annotations:
+        files = [source.annotations]
     if not files:
         raise ValueError(
             f"annotations must be a CSV file for the format {format}, got none in {source.annotations or source.root}; "

@@ -25,13 +25,15 @@ class Evidence:
             beside: The list.
         """
         self.rows = rows
-        self.called_rawframes = "rawframe" in beside.stem.lower()
+        self.stem = beside.stem.lower()
         self.numbers = {len(numbers) for _, numbers in rows}
         place = find_place((name for name, _ in rows), source, beside=beside)
         tried = [(place.folder / place.name(name), numbers) for name, numbers in rows[:NUM_TRIED]]
         self.on_disk = [(path, numbers) for path, numbers in tried if path.exists()]
-        named_files = all(is_file_name(name) for name, _ in rows)
-        self.files = named_files or any(path.is_file() for path, _ in self.on_disk)
+        self.named_files = all(is_file_name(name) for name, _ in rows)
+        self.files = self.named_files or any(path.is_file() for path, _ in self.on_disk)
+        tried_clips = [path / f"part_{numbers[2]}.mp4" for path, numbers in self.on_disk if len(numbers) > 2]
+        self.clips_on_disk = any(path.exists() for path in tried_clips)
         self.num_classes = _count_classes(source, beside=beside)
         longer = [f"{name} {numbers[0]}" for name, numbers in rows]
         place = find_place(longer, source, beside=beside)
@@ -39,8 +41,10 @@ class Evidence:
 
     def allows(self, layout: str) -> bool:
         """Tells whether a layout that fits every line may be meant."""
-        if layout == ("tsm" if self.called_rawframes else "mmaction2_rawframes"):
+        if layout == ("tsm" if "rawframe" in self.stem else "mmaction2_rawframes"):
             return False  # the two are the same but for their names
+        if self.clips_on_disk and layout != "mmaction2_rawvideos":
+            return False
         if layout == "mmaction2_videos":
             return self.names_end_in_numbers and not self.on_disk
         if self.names_end_in_numbers and not self.on_disk:
@@ -55,15 +59,15 @@ class Evidence:
             "ibm": self._may_be_ranges,
         }[layout]()
 
-    def is_hinted(self, layout: str, files: Sequence[Path]) -> bool:
-        """Tells whether the names of the lists speak of a layout."""
+    def is_hinted(self, layout: str) -> bool:
+        """Tells whether the name of the list speaks of a layout."""
         words = {
             "mmaction2_multi_label": ("multi",),
             "mmaction2_rawframes_multi_label": ("multi",),
             "mmaction2_offset": ("offset",),
             "mmaction2_rawvideos": ("rawvideo",),
         }.get(layout, ())
-        return any(word in path.stem.lower() for word in words for path in files)
+        return any(word in self.stem for word in words)
 
     def _are_labels(self, first: int) -> bool:
         """Whether the numbers from one place on may be the labels of a video: distinct, and all with a name."""
@@ -74,7 +78,7 @@ class Evidence:
         )
 
     def _may_be_labels(self) -> bool:
-        return (self.files or 1 in self.numbers) and self._are_labels(0)
+        return (self.named_files or 1 in self.numbers) and self._are_labels(0)
 
     def _may_be_frames_and_label(self) -> bool:
         return self.numbers == {2} and all(numbers[0] > 0 for _, numbers in self.rows)
@@ -94,9 +98,7 @@ class Evidence:
         return self.numbers == {3} and not self.files and inside
 
     def _may_be_rawvideos(self) -> bool:
-        if self.files or min(self.numbers) < 3:
-            return False
-        return all((path / f"part_{numbers[2]}.mp4").exists() for path, numbers in self.on_disk)
+        return not self.files and min(self.numbers) > 2 and (self.clips_on_disk or not self.on_disk)
 
 
 def _count_classes(source: Source, *, beside: Path) -> int | None:

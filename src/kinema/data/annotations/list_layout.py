@@ -52,6 +52,11 @@ LAYOUTS = {
     "pyslowfast": Layout("path,label (or another separator)", pyslowfast.path_label),
 }
 
+_SEVERAL = {
+    "mmaction2_multi_label": ("mmaction2_videos", "pyslowfast"),
+    "mmaction2_rawframes_multi_label": ("mmaction2_rawframes", "tsm"),
+}
+
 
 def detect(name: str, source: Source) -> bool:
     """Tells whether the lists of a source are in one of `LAYOUTS`.
@@ -117,24 +122,29 @@ def _find_layout(source: Source) -> str | None:
         ValueError: If it is open.
     """
     beginnings = {path: lines for path in _texts(source) if (lines := _beginning(path)) and _fitting(lines)}
-    lines = [text for beginning in beginnings.values() for text in beginning]
-    if not lines or (source.annotations is None and _are_class_folders(source, beginnings)):
+    if not beginnings or (source.annotations is None and _are_class_folders(source, beginnings)):
         return None
-    candidates = _fitting(lines)
-    path = next(iter(beginnings))
-    if not candidates:
+    found = {path: _likely(lines, source=source, path=path) for path, lines in beginnings.items()}
+    common = [name for name in LAYOUTS if all(name in likely for likely in found.values())] or _with_several(found)
+    if len(common) == 1:
+        return common[0]
+    path, lines = next(iter(beginnings.items()))
+    if len(found) > 1 and not common:
         raise ValueError(
             f"lists must be in one format, got several in {listed([str(path) for path in beginnings], 3)}; name the "
             "one that is meant with --data.annotations FILE"
         )
-    likely = _likely(candidates, lines, source=source, files=list(beginnings))
-    if len(likely) == 1:
-        return likely[0]
-    choices = ", ".join(f"{name} ({LAYOUTS[name].line})" for name in likely or candidates)
+    choices = ", ".join(f"{name} ({LAYOUTS[name].line})" for name in common or _fitting(lines))
     raise ValueError(
         f"{path} must leave no choice between formats, got {lines[0][:80]!r}; say which it is with --data.format, one "
         f"of {choices}"
     )
+
+
+def _with_several(found: Mapping[Path, Sequence[str]]) -> list[str]:
+    """The layout with several labels, where some of the lists happen to have one in every line."""
+    names = {name for likely in found.values() for name in likely}
+    return [several for several, one in _SEVERAL.items() if names <= {several, *one} and several in names]
 
 
 def _texts(source: Source) -> list[Path]:
@@ -167,14 +177,14 @@ def _beginning(path: Path) -> list[str]:
         return []  # said when the file is read
 
 
-def _likely(candidates: list[str], lines: list[str], *, source: Source, files: list[Path]) -> list[str]:
-    """Those of the layouts that fit which the lines as a whole, the disk and the names of the lists leave over."""
+def _likely(lines: list[str], *, source: Source, path: Path) -> list[str]:
+    """The layouts that fit a list which its lines as a whole, the disk and its name leave over."""
+    candidates = _fitting(lines)
     cut = [parts for text in lines if (parts := all_numbers(text))]
     if len(cut) < len(lines):  # commas or other separators: what is joined behind two fields is TSM's
         return ["tsm"] if "tsm" in candidates else candidates
-    evidence = Evidence(cut, source=source, beside=files[0])
+    evidence = Evidence(cut, source=source, beside=path)
     if evidence.numbers == {1}:
-        return ["pyslowfast" if files[0].suffix.lower() == ".csv" else "mmaction2_videos"]
+        return ["pyslowfast" if path.suffix.lower() == ".csv" else "mmaction2_videos"]
     likely = [name for name in candidates if name != "pyslowfast" and evidence.allows(name)]
-    hinted = [name for name in likely if evidence.is_hinted(name, files)]
-    return hinted or likely
+    return [name for name in likely if evidence.is_hinted(name)] or likely
