@@ -83,14 +83,14 @@ def _read_list(path: Path, listing: Listing, class_name: str) -> int:
     """Reads lines `<video>.avi <0|1|2>`; returns how many are in neither part."""
     unused, line = 0, 0
     for line, text in read_lines(path):
-        name, _, number = text.strip().rpartition(" ")
-        if number not in _PARTS or not name.strip():
+        *name, number = text.rsplit(maxsplit=1)
+        if number not in _PARTS or not name:
             raise ValueError(f"{path}, line {line}: there must be video.avi and 0, 1 or 2, got {text!r}; correct it")
         split = _PARTS[number]
         if split is None:
             unused += 1
         else:
-            video = re.sub(r"\.(avi|mp4|mkv|webm)$", "", name.strip(), flags=re.IGNORECASE)
+            video = re.sub(r"\.(avi|mp4|mkv|webm)$", "", name[0].strip(), flags=re.IGNORECASE)
             listing.add(video, class_name, split=split, file=path, line=line)
     if not line:
         raise ValueError(f"{path} must list videos, got none; copy the file again")

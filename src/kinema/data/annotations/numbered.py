@@ -55,6 +55,7 @@ class NumberedClasses:
         self.class_list, self.advice = find_class_list(source, beside=beside)
         self.names = _read_names(self.class_list) if self.class_list else []
         self.given = bool(self.names)
+        self.bound = len(self.names) or MAX_CLASSES
         self.lowest: tuple[int, Line] | None = None
         self.highest: tuple[int, Line] | None = None
         self.rows = Rows()
@@ -78,9 +79,11 @@ class NumberedClasses:
                 self.lowest = label, line
             if self.highest is None or label > self.highest[0]:
                 self.highest = label, line
-        if not all(0 <= label < (len(self.names) if self.given else MAX_CLASSES) for label in entry.labels):
+        if self.lowest and self.highest and (self.lowest[0] < 0 or self.highest[0] >= self.bound):
             return  # refused in `annotations`, once it is known whether all labels are off by one
-        names = [self._name(label) for label in dict.fromkeys(entry.labels)]
+        names = [self._name(label) for label in entry.labels]
+        if len(names) > 1:
+            names = list(dict.fromkeys(names))
         name = place.name(entry.name)
         self.builder.add(
             name,
@@ -121,7 +124,7 @@ class NumberedClasses:
 
     def _name(self, label: int) -> str:
         """Name of a class: `class_0` and so on where there are no names."""
-        if not self.given:
+        if label >= len(self.names):
             self.names += [f"class_{number}" for number in range(len(self.names), label + 1)]
         return self.names[label]
 
@@ -130,7 +133,7 @@ class NumberedClasses:
         if self.lowest is None or self.highest is None:
             return
         (low, first), (high, last) = self.lowest, self.highest
-        bound = len(self.names) if self.given else MAX_CLASSES
+        bound = self.bound
         if low >= 0 and high < bound:
             return
         if self.given and low == 1 and high == bound:

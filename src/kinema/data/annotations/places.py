@@ -125,7 +125,7 @@ class Finder:
         unseen = {split: part.place for split, part in parts.items() if not part.notes}
         if unseen:
             number = sum(len(self._few[split]) for split in unseen)
-            which = "" if len(unseen) == len(parts) else f" {' and '.join(map(str, unseen))}"
+            which = "" if len(unseen) == len(parts) else f" {' and '.join(filter(None, unseen))}"
             places = listed([str(place) for place in dict.fromkeys(unseen.values())])
             notes[
                 f"videos: none of the {number}{which} videos looked for is under {self._root}; they are taken to be "
@@ -195,9 +195,8 @@ class Finder:
 
     def _most(self, seen: _Seen) -> Place:
         """Where most of them are, optical flow left aside; where about as many are of the habitual kind, these."""
-        usual = [place for place in seen if not (_replaces(place.folder) or "flow" in place.folder.lower())] or list(
-            seen
-        )
+        usual = [place for place in seen if not (_replaces(place.folder) or "flow" in place.folder.lower())]
+        usual = usual or list(seen)
         most = max(sorted(usual), key=lambda place: len(seen[place]))
         alike = [place for place in sorted(usual) if 2 * len(seen[place]) >= len(seen[most])]
         return next((place for place in alike if place.suffix == self._habit.suffix), most)

@@ -18,13 +18,15 @@ class Rows:
     def __init__(self) -> None:
         """Starts without rows."""
         self._hashes, self._lines, self._files = array("q"), array("i"), array("h")
-        self._paths: dict[Path, int] = {}
+        self._paths: list[Path] = []
 
     def add(self, key: object, *, file: Path, line: int) -> None:
         """Adds a row, of what the key tells."""
         self._hashes.append(hash(key))
         self._lines.append(line)
-        self._files.append(self._paths.setdefault(file, len(self._paths)))
+        if not self._paths or file is not self._paths[-1]:
+            self._paths.append(file)
+        self._files.append(len(self._paths) - 1)
 
     def merge(self, table: SampleTable) -> SampleTable:
         """Returns a table in which each video stands once.
@@ -54,8 +56,8 @@ class Rows:
         """Refuses two rows that say different things of one video."""
         one, other = table[first], table[row]
         if _claims(one) != _claims(other):
-            path = list(self._paths)[self._files[row]]
-            elsewhere = list(self._paths)[self._files[first]]
+            path = self._paths[self._files[row]]
+            elsewhere = self._paths[self._files[first]]
             place = f"line {self._lines[first]}" + ("" if elsewhere == path else f" of {elsewhere}")
             raise ValueError(
                 f"{path} must say one thing about a video, got {other.name!r} as {'/'.join(_claims(one))} in {place} "

@@ -83,12 +83,12 @@ def _read_classes(path: Path) -> tuple[str, ...]:
     """Reads lines `<number> <class>`, numbered from 1 on."""
     names: list[tuple[int, str]] = []
     for line, text in read_lines(path):
-        number, _, name = text.strip().partition(" ")
-        if number != str(len(names) + 1) or not name.strip():
+        number, *name = text.split(maxsplit=1)
+        if number != str(len(names) + 1) or not name:
             raise ValueError(
                 f"{path}, line {line}: there must be {len(names) + 1} and a class, got {text!r}; correct it"
             )
-        names.append((line, name.strip()))
+        names.append((line, name[0]))
     return distinct(names, path)
 
 
