@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kinema.data.annotations import Sample
+from kinema.data.mirror import Mirrors, find_mirrors
 from kinema.data.views import grid_views, protocol_name
 from kinema.engine.class_names import compare_classes
 from kinema.engine.data_recipe import DataRecipe
@@ -43,7 +44,9 @@ def evaluate_weights(weights: str | Path, recipe: EvaluationRecipe, *, console: 
     samples = annotations.samples
     for line in compare_classes(annotations, model.spec):
         console.print(f"data: {line}", soft_wrap=True, highlight=False, markup=False)
-    chosen, words = choose_samples(samples, split=recipe.split, metadata=read_metadata(weights))
+    metadata = read_metadata(weights)
+    chosen, words = choose_samples(samples, split=recipe.split, metadata=metadata)
+    check_answers(chosen, split=recipe.split)
     console.print(f"data: {recipe.data.root}: {words}", soft_wrap=True, highlight=False, markup=False)
     absent = sorted(set(model.spec.class_names) - {name for sample in chosen for name in sample.class_names})
     if absent:
@@ -51,8 +54,13 @@ def evaluate_weights(weights: str | Path, recipe: EvaluationRecipe, *, console: 
     evaluation = evaluate(
         model,
         chosen,
-        views=grid_views(model.spec, num_clips=recipe.views.num_clips, num_crops=recipe.views.num_crops),
-        protocol=protocol_name(recipe.views.num_clips, recipe.views.num_crops),
+        views=grid_views(
+            model.spec,
+            num_clips=recipe.views.num_clips,
+            num_crops=recipe.views.num_crops,
+            mirrors=trained_mirrors(metadata, class_names=model.spec.class_names),
+        ),
+        protocol=protocol_name(recipe.views.num_clips, recipe.views.num_crops, sampling=model.spec.sampling),
         batch_size=recipe.batch_size,
         num_workers=choose_workers(recipe.data.num_workers, num_videos=len(chosen)),
         progress=console.is_terminal,
@@ -102,6 +110,12 @@ def choose_samples(samples: Sequence[Sample], *, split: str, metadata: Mapping[s
     return chosen, f"{len(chosen)} {name} videos of {len(samples)}"
 
 
+def trained_mirrors(metadata: Mapping[str, str], *, class_names: Sequence[str]) -> Mirrors:
+    """Returns what a flip makes of the classes of weights: as the recipe in their metadata says, else as names tell."""
+    recipe = json.loads(metadata.get("recipe", "{}"))
+    return find_mirrors(class_names, overrides=recipe.get("data", {}).get("mirrors", {}))
+
+
 def _recipe_of_these(samples: Sequence[Sample], metadata: Mapping[str, str]) -> Recipe | None:
     """Returns the recipe that weights were trained by, if that was on these very videos."""
     trained_on = json.loads(metadata.get("fingerprint", "{}")).get("data")
@@ -123,6 +137,20 @@ def evaluation_table(evaluation: Evaluation) -> Table:
     table.add_row(f"top-{min(5, len(evaluation.class_names))}", f"{evaluation.top5:.1%}")
     table.add_row("mean class accuracy", f"{evaluation.mean_class:.1%}")
     return table
+
+
+def check_answers(samples: Sequence[Sample], *, split: str) -> None:
+    """Refuses to score videos whose classes are kept back, as in the test lists of some datasets.
+
+    Raises:
+        ValueError: If there are any.
+    """
+    blank = [sample.name for sample in samples if not sample.class_name]
+    if blank:
+        raise ValueError(
+            f"split must be a part of the data whose classes are known, got {split}, with {len(blank)} videos without "
+            f"one, such as {blank[0]}; take another split, or add the answers to the annotations"
+        )
 
 
 def _add_precision(table: Table, evaluation: Evaluation) -> Table:

@@ -118,7 +118,8 @@ def find_results(file: Path) -> list[Result]:
         return []
     if own is None or not (folder / run_folder.RECIPE).is_file():
         return []
-    if recipe_to_json(run_folder.stored_recipe(folder)) != own:
+    recipe = run_folder.stored_recipe(folder)
+    if recipe_to_json(recipe) != own:
         return []
     with log.open(newline="", encoding="utf-8") as lines:
         scores = {row["epoch"]: row["val_top1"] for row in csv.DictReader(lines)}
@@ -129,4 +130,5 @@ def find_results(file: Path) -> list[Result]:
     notes = [note]
     if file.name == run_folder.BEST:
         notes.append("the weights are those of the epoch with the highest such number, which flatters it.")
-    return [Result(protocol=protocol_name(1, 1), top1=float(score), notes=tuple(notes))]
+    protocol = protocol_name(1, 1, sampling=recipe.clip.sampling)
+    return [Result(protocol=protocol, top1=float(score), notes=tuple(notes))]

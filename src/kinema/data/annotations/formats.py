@@ -6,7 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from kinema.data.annotations import class_folder, csv_file, list_layout, mmaction2_json, pyslowfast, segments
+from kinema.data.annotations import (
+    class_folder,
+    csv_file,
+    hmdb51,
+    jester,
+    kinetics,
+    list_layout,
+    mmaction2_json,
+    pyslowfast,
+    segments,
+    something_v1,
+    something_v2,
+    ucf101,
+)
 from kinema.data.annotations.source import Annotations, Source
 from kinema.wording import nearest
 
@@ -26,6 +39,12 @@ class Format:
 
 
 FORMATS: dict[str, Format] = {
+    "something_v1": Format("Something-Something V1", something_v1.detect, something_v1.read),
+    "something_v2": Format("Something-Something V2", something_v2.detect, something_v2.read),
+    "jester": Format("Jester", jester.detect, jester.read),
+    "kinetics": Format("Kinetics-400, -600 or -700", kinetics.detect, kinetics.read),
+    "ucf101": Format("UCF101", ucf101.detect, ucf101.read),
+    "hmdb51": Format("HMDB51", hmdb51.detect, hmdb51.read),
     "segments": Format("CSV with the header path,label,start,end", segments.detect, segments.read),
     "mmaction2_json": Format("JSON list of mmaction2", mmaction2_json.detect, mmaction2_json.read),
     "pyslowfast_frames": Format("list of frames of PySlowFast", pyslowfast.detect_frames, pyslowfast.read_frames),

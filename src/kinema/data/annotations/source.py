@@ -79,12 +79,18 @@ class Annotations:
     """What a person must know, such as whose order the classes are in; one sentence each."""
 
 
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Tells whether an entry is a folder or a link to one; a link that leads to itself is none."""
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()  # noqa: PTH112 (Path.is_dir may raise)
+
+
 def _annotation_files(folder: Path) -> list[Path]:
     """Files with a suffix of annotations in a folder, and in its folders where these are few and hold few entries."""
     folders, files = _entries(folder)
     for inner in folders if len(folders) <= LOOKED_AT else ():
         files += _entries(inner, limit=LOOKED_AT)[1]
-    return sorted(files)
+    shallow_last = sorted(files, key=lambda path: (-len(path.parts), path))
+    return sorted({os.path.realpath(path): path for path in shallow_last}.values())  # a link may lead back to the root
 
 
 def _entries(folder: Path, *, limit: int | None = None) -> tuple[list[Path], list[Path]]:
@@ -97,7 +103,7 @@ def _entries(folder: Path, *, limit: int | None = None) -> tuple[list[Path], lis
                     return [], []
                 if entry.name.startswith("."):
                     continue
-                if entry.is_dir():
+                if is_folder(entry):
                     folders.append(Path(entry.path))
                 elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122 (a Path for each is slow)
                     files.append(Path(entry.path))
