@@ -183,6 +183,13 @@ def test_a_suffix_that_the_list_leaves_out_is_found(tmp_path):
     assert [sample.name for sample in read(tmp_path).samples] == ["videos/a/x.mp4", "videos/a/y.mp4"]
 
 
+def test_a_suffix_is_not_added_to_names_that_have_one(tmp_path):
+    touch(tmp_path, "a.mp4", "b.mp4", "c.webm")
+    write(tmp_path, "all.txt", "a 0\nb 0\nc.webm 1\n")
+    annotations = read(tmp_path, format="mmaction2_videos")
+    assert [sample.name for sample in annotations.samples] == ["a.mp4", "b.mp4", "c.webm"]
+
+
 def test_offsets_are_those_of_frames_counted_from_one(tmp_path):
     frames(tmp_path, "a", count=8)
     list_file = write(tmp_path, "list_with_offset.txt", "a 2 5 0\n")
@@ -191,6 +198,26 @@ def test_offsets_are_those_of_frames_counted_from_one(tmp_path):
     section = sample.section
     assert names[int(section.start) : int(section.end)] == [f"img_{number:05}.jpg" for number in range(3, 8)]
     assert (sample.group, sample.name) == ("a", "a#2-7f")
+
+
+def test_a_slip_in_a_list_is_named_with_its_line(tmp_path):
+    list_file = write(tmp_path, "train.txt", "\n".join(["a.mp4 0"] * 9 + ["b.mp4 one"]))
+    with pytest.raises(ValueError, match=r"train\.txt, line 10, must be path label, got 'b\.mp4 one'"):
+        read(tmp_path, annotations=list_file)
+
+
+def test_a_list_with_a_slip_is_not_left_out(tmp_path):
+    write(tmp_path, "train.txt", "\n".join(["a.mp4 0"] * 9 + ["b.mp4 one"]))
+    write(tmp_path, "val.txt", "c.mp4 1\n")
+    with pytest.raises(ValueError, match=r"train\.txt, line 10, must be path label"):
+        read(tmp_path)
+
+
+def test_a_list_may_be_called_labels(tmp_path):
+    write(tmp_path, "train_labels.txt", "a.mp4 0\nb.mp4 1\n")
+    write(tmp_path, "labels.txt", "jump\nrun 2\n")
+    annotations = read(tmp_path)
+    assert rows(annotations) == [("a.mp4", ("jump",), None), ("b.mp4", ("run 2",), None)]
 
 
 def test_class_folders_with_a_text_beside_them_are_class_folders(tmp_path):

@@ -81,6 +81,12 @@ def test_a_csv_for_each_split_gives_the_splits(tmp_path):
     assert [(s.name, s.split) for s in annotations.samples] == [("a.mp4", "train"), ("b.mp4", "val")]
 
 
+def test_a_video_in_two_splits_is_left_to_the_check(tmp_path):
+    (tmp_path / "val.csv").write_text("path,label\na.mp4,jump\n")
+    annotations = read(tmp_path, "path,label\na.mp4,jump\n", name="train.csv")
+    assert [sample.split for sample in annotations.samples] == ["train", "val"]
+
+
 def test_two_csv_files_of_no_split_are_refused(tmp_path):
     (tmp_path / "more.csv").write_text("path,label\nb.mp4,run\n")
     with pytest.raises(ValueError, match=r"lists must be one for each of train, val and test, got all\.csv, more\.csv"):

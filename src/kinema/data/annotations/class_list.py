@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +25,7 @@ CLASS_LISTS = re.compile(
     re.IGNORECASE,
 )
 """What files with the names of classes are called."""
+_VIDEO_LINE = re.compile(r'.*\.[a-z0-9]{2,5}"?(\s|::|[,;|])[-0-9,;|\s]+', re.IGNORECASE)
 
 
 def read_class_names(path: Path, *, order: ClassOrder | None = None) -> tuple[str, ...]:
@@ -122,6 +125,27 @@ def _unquoted(text: str) -> str:
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
 
 
+def is_class_list(path: Path) -> bool:
+    """Tells whether a file is called as one with the names of classes is, and does not list videos."""
+    if not CLASS_LISTS.fullmatch(path.name):
+        return False
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            lines = [line.strip() for line in islice(file, 20) if line.strip()]
+    except OSError:
+        return False
+    return not lines or not all(map(_VIDEO_LINE.fullmatch, lines))
+
+
+def class_lists(folder: Path) -> list[Path]:
+    """Finds the files with the names of classes in a folder."""
+    try:
+        names = sorted(os.listdir(folder))  # noqa: PTH208 (a Path for each is slow)
+    except OSError:
+        return []
+    return [folder / name for name in names if CLASS_LISTS.fullmatch(name) and is_class_list(folder / name)]
+
+
 def find_class_list(source: Source, *, beside: Path) -> tuple[Path | None, str]:
     """Finds the names of classes that a list only numbers.
 
@@ -135,12 +159,7 @@ def find_class_list(source: Source, *, beside: Path) -> tuple[Path | None, str]:
     if source.class_list is not None:
         return source.class_list, ""
     folders = dict.fromkeys((beside.parent, source.root))
-    found = [
-        entry
-        for folder in folders
-        for entry in (sorted(folder.iterdir()) if folder.is_dir() else ())
-        if CLASS_LISTS.fullmatch(entry.name) and entry != beside and entry.is_file()
-    ]
+    found = [path for folder in folders for path in class_lists(folder) if path != beside]
     if "videofolder" in beside.stem and len(found) > 1:  # TSM's tools write it beside `category.txt`
         found = [path for path in found if path.name.startswith("category")] or found
     if len(found) == 1:

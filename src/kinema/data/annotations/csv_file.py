@@ -160,7 +160,7 @@ class _Reader:
             where=where,
         )
         self.class_names.update(classes)
-        self.rows.add((name, section), file=file.path, line=line)
+        self.rows.add((name, section, file.split), file=file.path, line=line)
         return bool(split or file.split)
 
     def _check_header(self, path: Path, line: int, cells: Sequence[str]) -> list[str]:

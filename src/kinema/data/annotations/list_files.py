@@ -9,7 +9,7 @@ from itertools import islice, product
 from pathlib import Path
 from typing import NamedTuple
 
-from kinema.data.annotations.class_list import CLASS_LISTS
+from kinema.data.annotations.class_list import is_class_list
 from kinema.data.annotations.sample import SPLIT_NAMES
 from kinema.data.annotations.source import LOOKED_AT, Source
 from kinema.data.video import VIDEO_EXTENSIONS
@@ -51,7 +51,7 @@ def text_lists(source: Source) -> list[Path]:
     files = source.files(LISTS)
     if source.annotations is not None and not source.annotations.is_dir():
         return files
-    return [path for path in files if not CLASS_LISTS.fullmatch(path.name) and path != source.class_list]
+    return [path for path in files if path != source.class_list and not is_class_list(path)]
 
 
 class Place(NamedTuple):
@@ -66,7 +66,8 @@ class Place(NamedTuple):
 
     def name(self, written: str) -> str:
         """The name of a file from the folder on."""
-        return f"{written if written[:1] == '/' else self.prefix + written}{self.suffix}"
+        suffix = self.suffix if self.suffix and not is_file_name(written) else ""
+        return f"{written if written[:1] == '/' else self.prefix + written}{suffix}"
 
 
 def find_place(names: Iterable[str], source: Source, *, beside: Path) -> Place:

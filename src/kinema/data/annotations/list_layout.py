@@ -22,6 +22,8 @@ from kinema.wording import listed
 
 NUM_LOOKED_AT = 200
 """Lines of each list that decide on its layout."""
+FEW_FAULTS = 0.8
+"""Part of the lines of a list that must be as they should for the others to be taken for slips."""
 MAX_TEXTS = 100
 """Texts of a dataset beyond which they are captions or the like, and no lists."""
 
@@ -111,8 +113,8 @@ def _joins_labels(path: Path) -> bool:
 
 
 def _lists(source: Source, name: str) -> list[Path]:
-    """The files whose first lines are all in a layout."""
-    return [path for path in _texts(source) if (lines := _beginning(path)) and name in _fitting(lines)]
+    """The files whose first lines are in a layout, but for a few."""
+    return [path for path in _texts(source) if (lines := _without_faults(_beginning(path))) and name in _fitting(lines)]
 
 
 def _find_layout(source: Source) -> str | None:
@@ -121,7 +123,8 @@ def _find_layout(source: Source) -> str | None:
     Raises:
         ValueError: If it is open.
     """
-    beginnings = {path: lines for path in _texts(source) if (lines := _beginning(path)) and _fitting(lines)}
+    texts = {path: _without_faults(_beginning(path)) for path in _texts(source)}
+    beginnings = {path: lines for path, lines in texts.items() if lines and _fitting(lines)}
     if not beginnings or (source.annotations is None and _are_class_folders(source, beginnings)):
         return None
     found = {path: _likely(lines, source=source, path=path) for path, lines in beginnings.items()}
@@ -162,6 +165,15 @@ def _are_class_folders(source: Source, beginnings: Mapping[Path, Sequence[str]])
             if any((place.folder / place.name(name)).exists() for name in names[:NUM_TRIED]):
                 return False
     return class_folder.holds_videos(source.root)
+
+
+def _without_faults(lines: list[str]) -> list[str]:
+    """The lines that fit the layout that most of them fit, where few do not: reading will name these."""
+    if not lines or _fitting(lines):
+        return lines
+    fits = [[text for text in lines if layout.parse(text) is not None] for layout in LAYOUTS.values()]
+    most = max(fits, key=len)
+    return most if len(most) >= FEW_FAULTS * len(lines) else lines
 
 
 def _fitting(lines: Sequence[str]) -> list[str]:

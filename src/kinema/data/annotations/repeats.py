@@ -45,7 +45,7 @@ class Rows:
         later: set[int] = set()
         first = int(order[0])
         for row, repeats in zip(order[1:].tolist(), same.tolist(), strict=True):
-            if repeats:
+            if repeats and table[first].name == table[row].name:
                 self._compare(table, first, row)
                 later.add(row)
             else:
