@@ -12,10 +12,12 @@ from typing import TypedDict
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from kinema.data.annotations.sample import Sample
+from kinema.data.annotations.table import SampleTable
 from kinema.data.mirror import Mirrors
 from kinema.data.section import open_sample
 from kinema.data.transforms import make_clip
@@ -56,7 +58,7 @@ class TrainingClips(Dataset[TrainingItem]):
                 f"mirrors must be of the spec's classes, got {mirrors.class_names} and {spec.class_names}; "
                 "find them from the spec's class names"
             )
-        self.samples = list(samples)
+        self.samples = samples
         self.spec = spec
         self.augmentation = augmentation
         self.mirrors = mirrors
@@ -88,7 +90,7 @@ class TrainingClips(Dataset[TrainingItem]):
         """Draws the view of a sample in an epoch; returns it with the label of what it shows."""
         rng = np.random.default_rng((self.seed, epoch, index))
         view = draw_view(self.spec, self.augmentation, rng)
-        label = self.labels[index]
+        label = int(self.labels[index])
         if not view.mirrored:
             return view, label
         mirrored_label = self.mirrors.label(label)
@@ -123,7 +125,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         epoch = self.epoch
         order = np.random.default_rng((self.seed, epoch)).permutation(self.length) if self.shuffle else None
-        for index in range(self.length) if order is None else order.tolist():
+        for index in range(self.length) if order is None else map(int, order):
             yield epoch, index
 
 
@@ -149,20 +151,28 @@ def load_views(video: Video, views: Sequence[View], spec: ClipSpec) -> Tensor:
     return torch.stack([make_clip(frames[row], view, spec) for row, view in zip(rows, views, strict=True)])
 
 
-def labels_of(samples: Sequence[Sample], *, class_names: Sequence[str]) -> list[int]:
+def labels_of(samples: Sequence[Sample], *, class_names: Sequence[str]) -> NDArray[np.int32]:
     """Looks up the label of each sample by its class name.
+
+    Returns:
+        The labels [N].
 
     Raises:
         ValueError: If a class is none of the names; with the nearest one.
     """
-    labels = {name: label for label, name in enumerate(class_names)}
-    for sample in samples:
-        if sample.class_name not in labels:
-            raise ValueError(
-                f"class of {sample.name} must be one of the {len(class_names)} class names of the spec, "
-                f"got {sample.class_name!r}; {nearest(sample.class_name, class_names)}"
-            )
-    return [labels[sample.class_name] for sample in samples]
+    known = {name: label for label, name in enumerate(class_names)}
+    if isinstance(samples, SampleTable):
+        of_number = np.array([known.get(name, -1) for name in (*samples.classes, "")], dtype=np.int32)
+        labels = of_number[samples.label_numbers]  # the number -1 is the last one
+    else:
+        labels = np.array([known.get(sample.class_name, -1) for sample in samples], dtype=np.int32)
+    if (labels < 0).any():
+        sample = samples[int(np.argmax(labels < 0))]
+        raise ValueError(
+            f"class of {sample.name} must be one of the {len(class_names)} class names of the spec, "
+            f"got {sample.class_name!r}; {nearest(sample.class_name, class_names)}"
+        )
+    return labels
 
 
 def measure_timing(

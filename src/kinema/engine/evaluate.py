@@ -15,7 +15,7 @@ from rich.progress import track
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from kinema.data.annotations import Sample
+from kinema.data.annotations import Sample, names_of
 from kinema.data.dataset import labels_of
 from kinema.engine.view_loader import ViewBatch, Views, evaluation_loader
 from kinema.models.classifier import VideoClassifier
@@ -101,7 +101,7 @@ class Scores:
         self.samples = samples
         self.class_names = tuple(class_names)
         self.protocol = protocol
-        self.labels = torch.tensor(labels_of(samples, class_names=class_names))  # [N]
+        self.labels = torch.from_numpy(labels_of(samples, class_names=class_names)).long()  # [N]
         self.rows: dict[int, Tensor] = {}
         self.errors: dict[int, str] = {}
 
@@ -125,7 +125,7 @@ class Scores:
         return Evaluation(
             protocol=self.protocol,
             class_names=self.class_names,
-            names=tuple(sample.name for sample in self.samples),
+            names=tuple(names_of(self.samples)),
             labels=self.labels,
             probabilities=probabilities,
             confusion=_confusion(best[readable, 0], self.labels[readable], num_classes=num_classes),

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from kinema.data.annotations import Sample
+from kinema.data.annotations import Sample, class_names_of, select, split_mask
 from kinema.data.views import grid_views, protocol_name
 from kinema.engine.data_recipe import DataRecipe
 from kinema.engine.device import choose_device
@@ -42,7 +42,7 @@ def evaluate_weights(weights: str | Path, recipe: EvaluationRecipe, *, console: 
     _check_classes(samples, class_names=model.spec.class_names)
     chosen, words = choose_samples(samples, split=recipe.split, metadata=read_metadata(weights))
     console.print(f"data: {recipe.data.root}: {words}", soft_wrap=True, highlight=False, markup=False)
-    absent = sorted(set(model.spec.class_names) - {sample.class_name for sample in chosen})
+    absent = sorted(set(model.spec.class_names) - class_names_of(chosen))
     if absent:
         console.print(f"data: no video of {listed(absent)}", soft_wrap=True, highlight=False, markup=False)
     evaluation = evaluate(
@@ -58,7 +58,9 @@ def evaluate_weights(weights: str | Path, recipe: EvaluationRecipe, *, console: 
     return evaluation
 
 
-def choose_samples(samples: Sequence[Sample], *, split: str, metadata: Mapping[str, str]) -> tuple[list[Sample], str]:
+def choose_samples(
+    samples: Sequence[Sample], *, split: str, metadata: Mapping[str, str]
+) -> tuple[Sequence[Sample], str]:
     """Picks the part of a dataset that is scored.
 
     Args:
@@ -72,7 +74,7 @@ def choose_samples(samples: Sequence[Sample], *, split: str, metadata: Mapping[s
     Raises:
         ValueError: If there is no such part.
     """
-    own = {sample.split for sample in samples if sample.split}
+    own = {split for split in ("train", "val", "test") if split_mask(samples, split).any()}
     cut = "val" not in own and ("train" in own or not own)  # nothing is held out but what a recipe cuts off
     recipe = _recipe_of_these(samples, metadata) if cut else Recipe(data=DataRecipe(val_fraction=0.0))
     if split == "auto" and recipe is None:
@@ -80,9 +82,9 @@ def choose_samples(samples: Sequence[Sample], *, split: str, metadata: Mapping[s
     if split == "all":
         trained = _recipe_of_these(samples, metadata) is not None
         warning = ", some of which were trained on" if trained else ", some of which may have been trained on"
-        return list(samples), f"all {len(samples)} videos{warning}"
+        return samples, f"all {len(samples)} videos{warning}"
     if split == "test":
-        chosen = [sample for sample in samples if sample.split == "test"]
+        chosen = select(samples, split_mask(samples, "test"))
     elif recipe is None:
         raise ValueError(
             f"split must be {'test or ' if 'test' in own else ''}all for data that has no val part and was not trained "
@@ -126,7 +128,7 @@ def _check_classes(samples: Sequence[Sample], *, class_names: Sequence[str]) -> 
     Raises:
         ValueError: If there are any; it names them.
     """
-    unknown = sorted({sample.class_name for sample in samples} - set(class_names))
+    unknown = sorted(class_names_of(samples) - set(class_names))
     if unknown:
         raise ValueError(
             f"classes of the data must be known to the weights, got {listed(unknown)}; "

@@ -28,8 +28,8 @@ MAX_WORKERS = 8
 class TrainingData:
     """The videos of a run."""
 
-    train: list[Sample]
-    val: list[Sample]
+    train: Sequence[Sample]
+    val: Sequence[Sample]
     class_names: tuple[str, ...]
     mirrors: Mirrors
     fingerprint: dict[str, str | int | None]
@@ -77,7 +77,7 @@ def read_data(recipe: Recipe) -> TrainingData:
     )
 
 
-def split_recipe_samples(samples: Sequence[Sample], recipe: Recipe) -> tuple[list[Sample], list[Sample]]:
+def split_recipe_samples(samples: Sequence[Sample], recipe: Recipe) -> tuple[Sequence[Sample], Sequence[Sample]]:
     """Returns training and held-out samples, by the data's own split or else by the recipe's."""
     return split_samples(
         samples,

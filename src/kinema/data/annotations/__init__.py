@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kinema.data.annotations.formats import FORMATS, Format, read_annotations
+from kinema.data.annotations.overview import by_name, class_names_of, names_of, select, split_mask
 from kinema.data.annotations.sample import Sample, Section
 from kinema.data.annotations.source import Annotations, Source
 from kinema.data.annotations.table import SampleTable, TableBuilder
@@ -19,8 +20,13 @@ __all__ = [
     "Section",
     "Source",
     "TableBuilder",
+    "by_name",
+    "class_names_of",
+    "names_of",
     "read_annotations",
     "read_samples",
+    "select",
+    "split_mask",
 ]
 
 

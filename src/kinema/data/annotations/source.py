@@ -28,6 +28,8 @@ class Source:
     """A file with the names of the classes, for lists that only number them."""
     fold: int = 1
     """Which of a dataset's several splits is meant: UCF101 and HMDB51 have three."""
+    without: frozenset[Path] = frozenset()
+    """Annotation files that are taken as not being there."""
 
     def files(self, pattern: str) -> list[Path]:
         """Finds annotation files by name.
@@ -42,7 +44,7 @@ class Source:
             The files, sorted.
         """
         matches = re.compile(pattern, re.IGNORECASE).fullmatch
-        return [path for path in self._candidates() if matches(path.name)]
+        return [path for path in self._candidates() if matches(path.name) and path not in self.without]
 
     def _candidates(self) -> list[Path]:
         if self.annotations is not None and not self.annotations.is_dir():
