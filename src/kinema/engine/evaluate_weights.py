@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from kinema.data.annotations import Sample, class_names_of, select, split_mask
+from kinema.data.annotations import Sample, class_names_of, describe_format, select, split_mask
 from kinema.data.views import grid_views, protocol_name
 from kinema.engine.data_recipe import DataRecipe
 from kinema.engine.device import choose_device
@@ -38,10 +38,11 @@ def evaluate_weights(weights: str | Path, recipe: EvaluationRecipe, *, console: 
         ValueError: If weights and data do not go together, or the split is not there.
     """
     model = load_model(weights).to(choose_device(recipe.accelerator))
-    samples = read_place(recipe.data).samples
+    annotations = read_place(recipe.data)
+    samples, format = annotations.samples, describe_format(annotations.format, annotations.files)
     _check_classes(samples, class_names=model.spec.class_names)
     chosen, words = choose_samples(samples, split=recipe.split, metadata=read_metadata(weights))
-    console.print(f"data: {recipe.data.root}: {words}", soft_wrap=True, highlight=False, markup=False)
+    console.print(f"data: {recipe.data.root}: {format}: {words}", soft_wrap=True, highlight=False, markup=False)
     absent = sorted(set(model.spec.class_names) - class_names_of(chosen))
     if absent:
         console.print(f"data: no video of {listed(absent)}", soft_wrap=True, highlight=False, markup=False)

@@ -15,6 +15,11 @@ def read_place(place: DataPlace) -> Annotations:
         ValueError: If there are none, or they are not as they must be.
     """
     root = Path(place.root)
+    if root.is_file() and place.annotations:
+        raise ValueError(
+            f"data.annotations must be left out where data.root is an annotation file itself, got {place.annotations} "
+            f"and {place.root}; give the folder of the videos as data.root"
+        )
     file = root if root.is_file() else place.annotations
     source = Source(
         root=root.parent if root.is_file() else root,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from kinema.data.annotations import Sample
+from kinema.data.annotations import Sample, describe_format
 from kinema.data.dataset import EpochSampler, TrainingClips, TrainingItem
 from kinema.data.mirror import Mirrors, find_mirrors
 from kinema.data.split import split_samples
@@ -34,7 +34,7 @@ class TrainingData:
     mirrors: Mirrors
     fingerprint: dict[str, str | int | None]
     format: str
-    """Format of the annotations."""
+    """Format of the annotations, in words."""
     notes: tuple[str, ...]
     """What a person must know of them."""
 
@@ -72,7 +72,7 @@ def read_data(recipe: Recipe) -> TrainingData:
         class_names=class_names,
         mirrors=find_mirrors(class_names, overrides=recipe.data.mirrors),
         fingerprint=fingerprint(samples, seed=recipe.seed),
-        format=annotations.format,
+        format=describe_format(annotations.format, annotations.files),
         notes=annotations.notes,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from kinema.data.annotations.formats import FORMATS, Format, read_annotations
+from kinema.data.annotations.formats import FORMATS, Format, describe_format, read_annotations
 from kinema.data.annotations.overview import by_name, class_names_of, names_of, select, split_mask
 from kinema.data.annotations.sample import Sample, Section
 from kinema.data.annotations.source import Annotations, Source
@@ -22,6 +22,7 @@ __all__ = [
     "TableBuilder",
     "by_name",
     "class_names_of",
+    "describe_format",
     "names_of",
     "read_annotations",
     "read_samples",

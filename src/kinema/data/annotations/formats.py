@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from kinema.data.annotations import class_folder, csv_file
 from kinema.data.annotations.source import Annotations, Source
-from kinema.wording import nearest
+from kinema.wording import listed, nearest
 
 AUTO = "auto"
+FOLDERS = "class_folders"
+"""The format without annotation files: what is left where no other is found."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +30,9 @@ class Format:
 
 FORMATS: dict[str, Format] = {
     "csv": Format("CSV with the header path,label", csv_file.detect, csv_file.read),
-    "class_folders": Format("a folder for each class", class_folder.detect, class_folder.read),
+    FOLDERS: Format("a folder for each class", class_folder.detect, class_folder.read),
 }
-"""The formats by name; of several that are detected, the first one is taken if it comes from a folder's own structure,
-so the plainest stand last."""
+"""The formats by name, the most special ones first: of several that the same files may be in, the first is taken."""
 
 
 def read_annotations(source: Source, *, format: str = AUTO) -> Annotations:
@@ -43,7 +46,8 @@ def read_annotations(source: Source, *, format: str = AUTO) -> Annotations:
         What it holds.
 
     Raises:
-        ValueError: If the root is no folder, or what stands there is in no known format or not as it must be.
+        ValueError: If the root is no folder, or what stands there is in no known format, in more than one, or not as it
+            must be.
     """
     if not source.root.is_dir():
         raise ValueError(f"root must be a folder of videos, got {source.root}; check the path")
@@ -51,8 +55,20 @@ def read_annotations(source: Source, *, format: str = AUTO) -> Annotations:
         raise ValueError(
             f"format must be auto or one of {', '.join(FORMATS)}, got {format!r}; {nearest(format, FORMATS)}"
         )
-    name = detect_format(source) if format == AUTO else format
-    return FORMATS[name].read(source)
+    if format != AUTO:
+        return FORMATS[format].read(source)
+    name, *others = _detected(source)
+    try:
+        annotations = FORMATS[name].read(source)
+    except ValueError as error:
+        if not others:
+            raise
+        raise ValueError(
+            f"{error} (taken for {FORMATS[name].what}; should it be another format, say so with --data.format, one of "
+            f"{', '.join(others)})"
+        ) from error
+    _check_alone(source, name, others, files=annotations.files)
+    return annotations
 
 
 def detect_format(source: Source) -> str:
@@ -62,6 +78,55 @@ def detect_format(source: Source) -> str:
         source: Where the dataset lies.
 
     Returns:
-        Its name in `FORMATS`: the first one that is detected; of a root without annotation files, class folders.
+        Its name in `FORMATS`: the first one that is detected; class folders only where no annotation file is in any.
+
+    Raises:
+        ValueError: If there is none.
     """
-    return next((name for name, format in FORMATS.items() if format.detect(source)), "class_folders")
+    return _detected(source)[0]
+
+
+def describe_format(name: str, files: Sequence[Path]) -> str:
+    """Says in words what format a dataset is in, and by which files."""
+    names = sorted({path.name for path in files})
+    return f"{FORMATS[name].what} ({name}{f', by {listed(names, 4)}' if names else ''})"
+
+
+def _detected(source: Source) -> list[str]:
+    """Returns all formats that a source may be in, the one to take first."""
+    found = [name for name, format in FORMATS.items() if name != FOLDERS and format.detect(source)]
+    if found:
+        return found
+    if source.annotations is not None:
+        raise ValueError(f"annotations must be in a format that is known, got {source.annotations}; {_known_formats()}")
+    if not _has_folders(source.root):
+        entries = sorted(entry.name for entry in source.root.iterdir())
+        raise ValueError(
+            f"{source.root} must hold annotation files in a format that is known, or a folder for each class "
+            f"(<root>/<class>/<video>), got {listed(entries, 5) or 'an empty folder'}; {_known_formats()}"
+        )
+    return [FOLDERS]
+
+
+def _check_alone(source: Source, name: str, others: Sequence[str], *, files: Sequence[Path]) -> None:
+    """Refuses a source that holds a dataset in another format besides, in files that the one taken did not read."""
+    rest = replace(source, without=source.without | set(files))
+    if not files or FORMATS[name].detect(rest):  # such as lists of other folds: all of its kind
+        return
+    besides = [other for other in others if FORMATS[other].detect(rest)]
+    if besides:
+        raise ValueError(
+            f"{source.annotations or source.root} must hold one set of annotations, got {describe_format(name, files)} "
+            f"and, in other files, {FORMATS[besides[0]].what} ({besides[0]}); choose with --data.format "
+            f"{' or '.join([name, *besides])}, or name the file with --data.annotations"
+        )
+
+
+def _has_folders(root: Path) -> bool:
+    """Tells whether a folder holds what class folders can be read from, or a message about them can be made of."""
+    with os.scandir(root) as entries:
+        return any(not entry.name.startswith(".") and entry.is_dir() for entry in entries)
+
+
+def _known_formats() -> str:
+    return f"known are {', '.join(FORMATS)}, which docs/formats.md tells of"
