@@ -27,8 +27,7 @@ from kinema.data.views import Augmentation, View, draw_view, stacked_indices
 from kinema.spec import ClipSpec
 from kinema.wording import nearest
 
-
-_OPENED_AT_ONCE = 8
+_OPENED_AT_ONCE = 4
 
 
 class TrainingItem(TypedDict):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from kinema.data.annotations import Annotations, Source, read_annotations
+from kinema.data.annotations import Annotations, Source, by_name, read_annotations
 from kinema.engine.data_recipe import DataPlace
 
 
 def read_place(place: DataPlace) -> Annotations:
     """Reads the annotations of the data that a recipe names.
+
+    Returns:
+        What they hold, the samples sorted by name.
 
     Raises:
         ValueError: If there are none, or they are not as they must be.
@@ -27,4 +31,5 @@ def read_place(place: DataPlace) -> Annotations:
         class_list=Path(place.class_list) if place.class_list else None,
         fold=place.fold,
     )
-    return read_annotations(source, format=place.format)
+    annotations = read_annotations(source, format=place.format)
+    return replace(annotations, samples=by_name(annotations.samples))

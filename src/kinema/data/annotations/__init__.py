@@ -44,4 +44,4 @@ def read_samples(root: Path, *, annotations: Path | None = None) -> Sequence[Sam
     Raises:
         ValueError: If the root is no folder, or what stands there is in no format that is known.
     """
-    return read_annotations(Source(root=root, annotations=annotations)).samples
+    return by_name(read_annotations(Source(root=root, annotations=annotations)).samples)
