@@ -27,7 +27,7 @@ ENCODING = ("utf-8", "surrogateescape")
 """How names become bytes; it keeps also those names that are no text."""
 PADDING = 8
 """Zeros behind the last of many texts, so that eight bytes can be read from the beginning of each."""
-_AT_ONCE = 1 << 16
+_AT_ONCE = 1 << 12
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,8 @@ from kinema.data.annotations.columns import SPLITS as SPLITS
 from kinema.data.annotations.sample import Sample, Section
 from kinema.data.annotations.text_order import order_of
 
+_SPLIT_NUMBERS = {split: number for number, split in enumerate(SPLITS)}
+
 
 class SampleTable(Sequence[Sample]):
     """Samples in columns; a sequence that makes each sample when it is asked for."""
@@ -193,7 +195,9 @@ class TableBuilder:
         self._times, self._units = array("d"), array("b")
         self._classes: dict[str, int] = {}
         self._group_names: dict[str, int] = {}
-        self._folder_paths: dict[Path, int] = {}
+        self._folder_paths: dict[Path, int] = {folder: 0}
+        self._last_folder: Path | None = None
+        self._folder_number = 0
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -230,12 +234,17 @@ class TableBuilder:
             raise ValueError(f"{where}: paths must stay in their folder, got {name!r}; move the file into it")
         if not name or "\0" in name:
             raise ValueError(f"{where}: there must be a path, got {name!r}; name the video, or remove the line")
+        if (label := self._classes.get(class_name)) is None:
+            label = self._class_number(class_name) if class_name else -1
+        if folder is not self._last_folder:  # a path takes long to look up
+            number = self._folder_paths.setdefault(folder or self._folder, len(self._folder_paths))
+            self._last_folder, self._folder_number = folder, number
         self._text += name.encode(*ENCODING)
         self._ends.append(len(self._text))
-        self._labels.append(self._class_number(class_name) if class_name else -1)
-        self._splits.append(SPLITS.index(split))
+        self._labels.append(label)
+        self._splits.append(_SPLIT_NUMBERS[split])
         self._groups.append(self._group_names.setdefault(group, len(self._group_names)) if group else -1)
-        self._folders.append(self._folder_paths.setdefault(folder or self._folder, len(self._folder_paths)))
+        self._folders.append(self._folder_number)
         if also or self._also_ends:
             self._add_also(also)
         if section is not None or self._units:
