@@ -171,9 +171,8 @@ def _create(recipe: Recipe, data: TrainingData, *, pretrained: bool | str) -> Vi
 
 def _describe(recipe: Recipe, data: TrainingData, model: VideoClassifier, *, console: Console) -> None:
     """Says what was found and what is going to be trained."""
-    _say(
-        console, f"data: {recipe.data.root}: {data.format}: {len(data.class_names)} classes: {listed(data.class_names)}"
-    )
+    classes = f"{len(data.class_names)} classes: {listed(data.class_names)}"
+    _say(console, f"data: {recipe.data.root}: {data.format}: {classes}")
     for note in data.notes:
         _say(console, f"data: {note}")
     _say(console, describe_split(data.train, data.val, group_pattern=recipe.data.group_pattern))
