@@ -21,7 +21,7 @@ def touch(root, *names):
         path.touch()
 
 
-def stub(name, pattern, *, whole=None, error=None):
+def stub(name, pattern, *, whole=None, error=None, of_dataset=False):
     """A format of the files of a name pattern; it reads those of a second one, which may be fewer."""
 
     def read(source):
@@ -33,7 +33,7 @@ def stub(name, pattern, *, whole=None, error=None):
             builder.add(f"{path.stem}.mp4", "walk")
         return Annotations(format=name, samples=builder.table(), class_names=("walk",), files=tuple(files))
 
-    return Format(f"lists of {name}", lambda source: bool(source.files(pattern)), read)
+    return Format(f"lists of {name}", lambda source: bool(source.files(pattern)), read, of_dataset)
 
 
 @pytest.fixture
@@ -90,6 +90,19 @@ def test_another_dataset_in_other_files_is_not_passed_over(tmp_path, formats):
         assert read_annotations(Source(root=tmp_path), format=name).format == name
     named = Source(root=tmp_path, annotations=tmp_path / "train_videofolder.txt")
     assert read_annotations(named).format == "simple"
+
+
+def test_the_files_of_a_published_dataset_outrank_lists_made_of_it_and_that_is_said(tmp_path, formats):
+    official = stub("official", r"official\.json", of_dataset=True)
+    formats(official=official, simple=r"\w+_videofolder\.txt")
+    touch(tmp_path, "official.json", "train_videofolder.txt")
+    annotations = read_annotations(Source(root=tmp_path))
+    assert annotations.format == "official"
+    assert annotations.notes == ("left aside: lists of simple; --data.format simple takes that",)
+    formats(official=official, other=stub("other", r"other\.json", of_dataset=True))
+    touch(tmp_path, "other.json")
+    with pytest.raises(ValueError, match=r"must hold one set of annotations, got .* lists of other \(other\); choose"):
+        read_annotations(Source(root=tmp_path))
 
 
 def test_lists_of_other_folds_are_no_other_dataset(tmp_path, formats):

@@ -26,6 +26,8 @@ class Format:
     """Tells by names and first lines of files, without reading them all, whether a source is in it."""
     read: Callable[[Source], Annotations]
     """Reads it; raises a `ValueError` that names file and line."""
+    of_dataset: bool = False
+    """Whether it is that of one published dataset, whose own files outrank the lists that other programs make of it."""
 
 
 FORMATS: dict[str, Format] = {
@@ -67,8 +69,8 @@ def read_annotations(source: Source, *, format: str = AUTO) -> Annotations:
             f"{error} (taken for {FORMATS[name].what}; should it be another format, say so with --data.format, one of "
             f"{', '.join(others)})"
         ) from error
-    _check_alone(source, name, others, files=annotations.files)
-    return annotations
+    notes = _notes_on_others(source, name, others, files=annotations.files)
+    return replace(annotations, notes=(*annotations.notes, *notes))
 
 
 def detect_format(source: Source) -> str:
@@ -108,18 +110,28 @@ def _detected(source: Source) -> list[str]:
     return [FOLDERS]
 
 
-def _check_alone(source: Source, name: str, others: Sequence[str], *, files: Sequence[Path]) -> None:
-    """Refuses a source that holds a dataset in another format besides, in files that the one taken did not read."""
+def _notes_on_others(source: Source, name: str, others: Sequence[str], *, files: Sequence[Path]) -> list[str]:
+    """Looks for annotations in other formats, in files that the one taken did not read.
+
+    Returns:
+        What to say of lists that are left aside, because those of a published dataset outrank them.
+
+    Raises:
+        ValueError: If there are annotations of the same rank.
+    """
+    is_file = source.annotations is not None and source.annotations.is_file()
     rest = replace(source, without=source.without | set(files))
-    if not files or FORMATS[name].detect(rest):  # such as lists of other folds: all of its kind
-        return
+    if is_file or not files or FORMATS[name].detect(rest):  # such as lists of other folds: all of its kind
+        return []
     besides = [other for other in others if FORMATS[other].detect(rest)]
-    if besides:
+    rivals = [other for other in besides if FORMATS[other].of_dataset or not FORMATS[name].of_dataset]
+    if rivals:
         raise ValueError(
             f"{source.annotations or source.root} must hold one set of annotations, got {describe_format(name, files)} "
-            f"and, in other files, {FORMATS[besides[0]].what} ({besides[0]}); choose with --data.format "
-            f"{' or '.join([name, *besides])}, or name the file with --data.annotations"
+            f"and, in other files, {FORMATS[rivals[0]].what} ({rivals[0]}); choose with --data.format "
+            f"{' or '.join([name, *rivals])}, or name the file with --data.annotations"
         )
+    return [f"left aside: {FORMATS[other].what}; --data.format {other} takes that" for other in besides]
 
 
 def _has_folders(root: Path) -> bool:
