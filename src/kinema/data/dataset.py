@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypedDict
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from kinema.data.annotations.sample import Sample
+from kinema.data.annotations.table import SampleTable
 from kinema.data.mirror import Mirrors
 from kinema.data.pixels import PixelAugmentation, PixelChange, check_channels
 from kinema.data.section import open_sample
@@ -25,6 +28,8 @@ from kinema.data.views import Augmentation, View, draw_view, stacked_indices
 from kinema.data.windows import make_window
 from kinema.spec import ClipSpec
 from kinema.wording import nearest
+
+_OPENED_AT_ONCE = 4
 
 
 class TrainingItem(TypedDict):
@@ -67,7 +72,7 @@ class TrainingClips(Dataset[TrainingItem]):
                 f"mirrors must be of the spec's classes, got {mirrors.class_names} and {spec.class_names}; "
                 "find them from the spec's class names"
             )
-        self.samples = list(samples)
+        self.samples = samples
         self.spec = spec
         self.augmentation = augmentation
         self.mirrors = mirrors
@@ -109,7 +114,7 @@ class TrainingClips(Dataset[TrainingItem]):
         """Draws the view of a sample in an epoch; returns it with all labels of what it shows."""
         rng = np.random.default_rng((self.seed, epoch, index, 2 * repeat))
         view = draw_view(self.spec, self.augmentation, rng)
-        labels = (self.labels[index],) if self.label_sets is None else self.label_sets[index]
+        labels = (int(self.labels[index]),) if self.label_sets is None else self.label_sets[index]
         if not view.mirrored:
             return view, labels
         mirrored = tuple(other for label in labels if (other := self.mirrors.label(label)) is not None)
@@ -151,7 +156,7 @@ class EpochSampler(Sampler[tuple[int, ...]]):
     def __iter__(self) -> Iterator[tuple[int, ...]]:
         epoch = self.epoch
         order = np.random.default_rng((self.seed, epoch)).permutation(self.length) if self.shuffle else None
-        for index in range(self.length) if order is None else order.tolist():
+        for index in range(self.length) if order is None else map(int, order):
             yield epoch, index
 
 
@@ -182,20 +187,28 @@ def load_views(
     return torch.stack(clips)
 
 
-def labels_of(samples: Sequence[Sample], *, class_names: Sequence[str]) -> list[int]:
+def labels_of(samples: Sequence[Sample], *, class_names: Sequence[str]) -> NDArray[np.int32]:
     """Looks up the label of each sample by its class name.
+
+    Returns:
+        The labels [N].
 
     Raises:
         ValueError: If a class is none of the names; with the nearest one.
     """
-    labels = {name: label for label, name in enumerate(class_names)}
-    for sample in samples:
-        if sample.class_name not in labels:
-            raise ValueError(
-                f"class of {sample.name} must be one of the {len(class_names)} class names of the spec, "
-                f"got {sample.class_name!r}; {nearest(sample.class_name, class_names)}"
-            )
-    return [labels[sample.class_name] for sample in samples]
+    known = {name: label for label, name in enumerate(class_names)}
+    if isinstance(samples, SampleTable):
+        of_number = np.array([known.get(name, -1) for name in (*samples.classes, "")], dtype=np.int32)
+        labels = of_number[samples.label_numbers]  # the number -1 is the last one
+    else:
+        labels = np.array([known.get(sample.class_name, -1) for sample in samples], dtype=np.int32)
+    if (labels < 0).any():
+        sample = samples[int(np.argmax(labels < 0))]
+        raise ValueError(
+            f"class of {sample.name} must be one of the {len(class_names)} class names of the spec, "
+            f"got {sample.class_name!r}; {nearest(sample.class_name, class_names)}"
+        )
+    return labels
 
 
 def label_sets_of(samples: Sequence[Sample], *, class_names: Sequence[str]) -> list[tuple[int, ...]]:
@@ -224,8 +237,10 @@ def multi_hot(label_sets: Sequence[Sequence[int]], *, num_classes: int) -> Tenso
     return targets
 
 
-def measure_timing(samples: Sequence[Sample], *, spec: ClipSpec, limit: int = 64, seed: int = 0) -> tuple[float, float]:
+def measure_timing(samples: Sequence[Sample], *, spec: ClipSpec, limit: int = 24, seed: int = 0) -> tuple[float, float]:
     """Measures how long the clips are, so that long videos and streams can be run at the speed trained on.
+
+    Nothing is decoded where a file's packets tell its length; a few files are opened at a time.
 
     Args:
         samples: Some videos.
@@ -244,10 +259,14 @@ def measure_timing(samples: Sequence[Sample], *, spec: ClipSpec, limit: int = 64
     if not samples:
         raise ValueError("samples must be at least one to measure their timing, got none; check the data")
     chosen = np.random.default_rng(seed).permutation(len(samples))[:limit]
-    seconds = []
-    for index in sorted(chosen.tolist()):
-        with open_sample(samples[index]) as video:
-            window = make_window(spec, fps=video.fps)
-            seconds.append(video.duration_seconds if window is None else window.span / video.fps)
+    with ThreadPoolExecutor(_OPENED_AT_ONCE) as pool:
+        some = [samples[index] for index in sorted(chosen.tolist())]
+        seconds = list(pool.map(lambda sample: _clip_seconds(sample, spec=spec), some))
     span = statistics.median(seconds)
     return span, span / spec.num_frames
+
+
+def _clip_seconds(sample: Sample, *, spec: ClipSpec) -> float:
+    with open_sample(sample) as video:
+        window = make_window(spec, fps=video.fps)
+        return video.duration_seconds if window is None else window.span / video.fps

@@ -15,7 +15,7 @@ from rich.progress import track
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from kinema.data.annotations import Sample
+from kinema.data.annotations import Sample, names_of
 from kinema.data.dataset import label_sets_of, labels_of, multi_hot
 from kinema.engine.multi_label import average_precisions, mean_known
 from kinema.engine.view_loader import ViewBatch, Views, evaluation_loader
@@ -128,7 +128,7 @@ class Scores:
         self.samples = samples
         self.class_names = tuple(class_names)
         self.protocol = protocol
-        self.labels = torch.tensor(labels_of(samples, class_names=class_names))  # [N]
+        self.labels = torch.from_numpy(labels_of(samples, class_names=class_names)).long()  # [N]
         self.label_sets = label_sets_of(samples, class_names=class_names) if multi_label else None
         self.rows: dict[int, Tensor] = {}
         self.errors: dict[int, str] = {}
@@ -155,7 +155,7 @@ class Scores:
         return Evaluation(
             protocol=self.protocol,
             class_names=self.class_names,
-            names=tuple(sample.name for sample in self.samples),
+            names=tuple(names_of(self.samples)),
             labels=self.labels,
             probabilities=probabilities,
             confusion=_confusion(predicted, self.labels[readable], num_classes=0 if several else num_classes),

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from kinema.data.annotations import Sample
+from kinema.data.annotations import Sample, class_names_of, describe_format, select, split_mask
 from kinema.data.mirror import Mirrors, find_mirrors
 from kinema.data.views import grid_views, protocol_name
 from kinema.engine.class_names import compare_classes
@@ -41,14 +41,14 @@ def evaluate_weights(weights: str | Path, recipe: EvaluationRecipe, *, console: 
     """
     model = load_model(weights).to(choose_device(recipe.accelerator))
     annotations = read_place(recipe.data)
-    samples = annotations.samples
+    samples, format = annotations.samples, describe_format(annotations.format, annotations.files)
     for line in compare_classes(annotations, model.spec):
         console.print(f"data: {line}", soft_wrap=True, highlight=False, markup=False)
     metadata = read_metadata(weights)
     chosen, words = choose_samples(samples, split=recipe.split, metadata=metadata)
     check_answers(chosen, split=recipe.split)
-    console.print(f"data: {recipe.data.root}: {words}", soft_wrap=True, highlight=False, markup=False)
-    absent = sorted(set(model.spec.class_names) - {name for sample in chosen for name in sample.class_names})
+    console.print(f"data: {recipe.data.root}: {format}: {words}", soft_wrap=True, highlight=False, markup=False)
+    absent = sorted(set(model.spec.class_names) - class_names_of(chosen))
     if absent:
         console.print(f"data: no video of {listed(absent)}", soft_wrap=True, highlight=False, markup=False)
     evaluation = evaluate(
@@ -69,7 +69,9 @@ def evaluate_weights(weights: str | Path, recipe: EvaluationRecipe, *, console: 
     return evaluation
 
 
-def choose_samples(samples: Sequence[Sample], *, split: str, metadata: Mapping[str, str]) -> tuple[list[Sample], str]:
+def choose_samples(
+    samples: Sequence[Sample], *, split: str, metadata: Mapping[str, str]
+) -> tuple[Sequence[Sample], str]:
     """Picks the part of a dataset that is scored.
 
     Args:
@@ -83,7 +85,7 @@ def choose_samples(samples: Sequence[Sample], *, split: str, metadata: Mapping[s
     Raises:
         ValueError: If there is no such part.
     """
-    own = {sample.split for sample in samples if sample.split}
+    own = {split for split in ("train", "val", "test") if split_mask(samples, split).any()}
     cut = "val" not in own and ("train" in own or not own)  # nothing is held out but what a recipe cuts off
     recipe = _recipe_of_these(samples, metadata) if cut else Recipe(data=DataRecipe(val_fraction=0.0))
     if split == "auto" and recipe is None:
@@ -91,9 +93,9 @@ def choose_samples(samples: Sequence[Sample], *, split: str, metadata: Mapping[s
     if split == "all":
         trained = _recipe_of_these(samples, metadata) is not None
         warning = ", some of which were trained on" if trained else ", some of which may have been trained on"
-        return list(samples), f"all {len(samples)} videos{warning}"
+        return samples, f"all {len(samples)} videos{warning}"
     if split == "test":
-        chosen = [sample for sample in samples if sample.split == "test"]
+        chosen = select(samples, split_mask(samples, "test"))
     elif recipe is None:
         raise ValueError(
             f"split must be {'test or ' if 'test' in own else ''}all for data that has no val part and was not trained "

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
-from kinema.data.annotations import FORMATS, Sample
+from kinema.data.annotations import Sample
 from kinema.data.split import describe_split
 from kinema.data.views import grid_views, protocol_name
 from kinema.engine import run_folder
@@ -170,8 +170,8 @@ def _create(recipe: Recipe, data: TrainingData, *, pretrained: bool | str) -> Vi
 
 def _describe(recipe: Recipe, data: TrainingData, model: VideoClassifier, *, console: Console) -> None:
     """Says what was found and what is going to be trained."""
-    what = FORMATS[data.format].what
-    _say(console, f"data: {recipe.data.root}: {what}: {len(data.class_names)} classes: {listed(data.class_names)}")
+    classes = f"{len(data.class_names)} classes: {listed(data.class_names)}"
+    _say(console, f"data: {recipe.data.root}: {data.format}: {classes}")
     for note in data.notes:
         _say(console, f"data: {note}")
     _say(console, describe_split(data.train, data.val, group_pattern=recipe.data.group_pattern))

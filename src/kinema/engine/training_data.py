@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from kinema.data.annotations import Sample
+from kinema.data.annotations import Sample, describe_format
 from kinema.data.dataset import EpochSampler, TrainingClips, TrainingItem, measure_timing
 from kinema.data.mirror import Mirrors, find_mirrors
 from kinema.data.pixels import PixelAugmentation
@@ -31,15 +31,15 @@ MAX_WORKERS = 8
 class TrainingData:
     """The videos of a run."""
 
-    train: list[Sample]
-    val: list[Sample]
+    train: Sequence[Sample]
+    val: Sequence[Sample]
     class_names: tuple[str, ...]
     mirrors: Mirrors
     fingerprint: dict[str, str | int | None]
     multi_label: bool
     """Whether a video may show several classes."""
     format: str
-    """Format of the annotations."""
+    """Format of the annotations, in words."""
     notes: tuple[str, ...]
     """What a person must know of them."""
 
@@ -78,12 +78,12 @@ def read_data(recipe: Recipe) -> TrainingData:
         mirrors=find_mirrors(class_names, overrides=recipe.data.mirrors),
         fingerprint=fingerprint(samples, seed=recipe.seed),
         multi_label=annotations.multi_label,
-        format=annotations.format,
+        format=describe_format(annotations.format, annotations.files),
         notes=annotations.notes,
     )
 
 
-def split_recipe_samples(samples: Sequence[Sample], recipe: Recipe) -> tuple[list[Sample], list[Sample]]:
+def split_recipe_samples(samples: Sequence[Sample], recipe: Recipe) -> tuple[Sequence[Sample], Sequence[Sample]]:
     """Returns training and held-out samples, by the data's own split or else by the recipe's."""
     return split_samples(
         samples,

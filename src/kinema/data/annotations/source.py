@@ -30,6 +30,8 @@ class Source:
     """A file with the names of the classes, for lists that only number them."""
     fold: int = 1
     """Which of a dataset's several splits is meant: UCF101 and HMDB51 have three."""
+    without: frozenset[Path] = frozenset()
+    """Annotation files that are taken as not being there."""
     _found: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def once(self, what: str, find: Callable[[], T]) -> T:
@@ -52,7 +54,8 @@ class Source:
             The files, sorted.
         """
         matches = re.compile(pattern, re.IGNORECASE).fullmatch
-        return [path for path in self.once("candidates", self._candidates) if matches(path.name)]
+        candidates = self.once("candidates", self._candidates)
+        return [path for path in candidates if matches(path.name) and path not in self.without]
 
     def _candidates(self) -> list[Path]:
         if self.annotations is not None and not self.annotations.is_dir():
