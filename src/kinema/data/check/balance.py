@@ -1,0 +1,103 @@
+"""What is odd about a dataset as a whole: absent and small classes, rates and sizes unlike the rest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kinema.data.annotations.table import SPLITS
+from kinema.data.check.files import Files
+from kinema.data.check.findings import Finding, Item, found
+from kinema.data.check.rows import Rows
+
+Value = TypeVar("Value")
+
+IMBALANCE = 10
+"""Times that the largest class may have the rows of the smallest before it is remarked on."""
+MAJORITY = 0.8
+"""Part of the videos that must agree for the others to be odd."""
+RATES = (5.0, 121.0)
+"""Frames per second outside of which a rate is odd whatever the others have."""
+
+
+def class_counts(rows: Rows) -> dict[str | None, Counter[str]]:
+    """Counts the rows of each class, by split."""
+    pairs = Counter(zip(rows.splits.tolist(), rows.classes.tolist(), strict=True))
+    counts: dict[str | None, Counter[str]] = {}
+    for (split, number), count in sorted(pairs.items()):
+        of_split = counts.setdefault(SPLITS[split], Counter())
+        for name in rows.class_sets[number]:
+            of_split[name] += count
+    return counts
+
+
+def class_findings(rows: Rows, class_names: Sequence[str]) -> list[Finding]:
+    """Finds classes without rows, in all and in each split that has classes at all, and the ratio of their sizes."""
+    counts = {split: counter for split, counter in class_counts(rows).items() if counter}
+    everywhere = Counter[str]()
+    for counter in counts.values():
+        everywhere.update(counter)
+    absent = [Item(name=name, reason="no rows at all") for name in class_names if name not in everywhere]
+    for split, counter in counts.items():
+        lacking = [name for name in class_names if name in everywhere and name not in counter]
+        absent += [Item(name=name, reason=f"no rows in {split}", split=split) for name in lacking]
+    trained = counts.get("train") or everywhere
+    items = []
+    if len(trained) > 1:
+        (large, most), *_, (small, least) = trained.most_common()
+        if most >= IMBALANCE * least:
+            items = [Item(name=large, reason=f"{most} rows"), Item(name=small, reason=f"{least} rows")]
+    return [
+        *found("absent_class", absent, count=len({item.name for item in absent})),
+        *found("imbalance", items),
+    ]
+
+
+def picture_findings(rows: Rows, files: Files) -> list[Finding]:
+    """Finds videos whose rate or size is unlike that of most, or whose size changes."""
+    rates = np.flatnonzero(files.fps > 0)
+    rounded = files.fps[rates].round()
+    usual = _majority(rounded.tolist())
+    implausible = (files.fps[rates] < RATES[0]) | (files.fps[rates] > RATES[1])
+    odd = implausible if usual is None else implausible | (np.abs(rounded - usual) > 1)
+    rest = "" if usual is None else f" where most have {usual:g}"
+    names = rows.file_names()
+    odd_rates = [
+        Item(name=names(number), reason=f"{files.fps[number]:.4g} frames per second{rest}")
+        for number in rates[odd].tolist()
+    ]
+    changing = [Item(name=names(number)) for number in sorted(files.changing)]
+    return [
+        *found("frame_rate", odd_rates),
+        *found("frame_size", _odd_sizes(files, names)),
+        *found("changing_size", changing),
+    ]
+
+
+def _odd_sizes(files: Files, names: Callable[[int], str]) -> list[Item]:
+    known = np.flatnonzero(files.sizes[:, 0] > 0)
+    sizes = [(int(width), int(height)) for width, height in files.sizes[known]]
+    usual = _majority(sizes)
+    if usual is None:
+        return []
+    return [
+        Item(name=names(number), reason=f"{width}x{height} where most have {usual[0]}x{usual[1]}")
+        for number, (width, height) in zip(known.tolist(), sizes, strict=True)
+        if (width, height) != usual
+    ]
+
+
+def _majority(values: Sequence[Value]) -> Value | None:
+    """Returns the value that most have; none where there is no such majority."""
+    ((value, count),) = Counter(values).most_common(1) or [(None, 0)]
+    return value if count >= MAJORITY * len(values) else None
+
+
+def spread(values: NDArray[np.float64], *, unit: str = "") -> str:
+    """Words for a column of numbers: its median, smallest and largest."""
+    low, middle, high = (f"{value:.4g}" for value in np.quantile(values, [0, 0.5, 1]))
+    return f"{middle}{unit}" if low == high else f"{middle}{unit} ({low} to {high})"

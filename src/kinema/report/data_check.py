@@ -1,0 +1,87 @@
+"""A checked dataset, as a person reads it: what it is, what is at fault, what is remarkable, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from kinema.engine.check_data import Check
+from kinema.data.annotations import FORMATS
+from kinema.data.check.findings import KINDS, Finding, Item
+from kinema.wording import one_line
+
+NUM_EXAMPLES = 3
+_STYLES = {"fault": "bold red", "remark": "yellow"}
+
+
+def check_report(result: Check) -> RenderableType:
+    """Lays out what a check found."""
+    parts: list[RenderableType] = [_data(result)]
+    if result.findings:
+        table = Table(show_header=True, show_lines=True, expand=True)
+        table.add_column("", no_wrap=True)
+        table.add_column("count", justify="right", no_wrap=True)
+        table.add_column("found", ratio=1, overflow="fold")
+        for finding in sorted(result.findings, key=lambda finding: finding.severity != "fault"):
+            style = _STYLES[finding.severity]
+            table.add_row(Text(finding.severity, style), Text(f"{finding.count:,}", style), _cell(finding))
+        parts.append(table)
+    return Group(*parts)
+
+
+def verdict(result: Check) -> str:
+    """Sums up in a line."""
+    faults = [finding for finding in result.findings if finding.severity == "fault"]
+    num_remarks = len(result.findings) - len(faults)
+    remarks = f"{num_remarks} {'remark' if num_remarks == 1 else 'remarks'}"
+    if not faults:
+        return f"no fault, {remarks}"
+    kinds = ", ".join(f"{finding.count:,} {finding.kind}" for finding in faults)
+    return f"faults: {kinds}; {remarks}"
+
+
+def _data(result: Check) -> RenderableType:
+    """What the data is, in a few lines."""
+    what = FORMATS[result.format].what if result.format in FORMATS else "in no format that could be read"
+    lines = [f"data: {one_line(result.root)}: {what}"]
+    lines += [f"data: {note}" for note in result.notes]
+    if result.num_rows:
+        videos = "" if result.num_files == result.num_rows else f" of {result.num_files:,} videos"
+        splits = " + ".join(_split(name, counts) for name, counts in result.splits.items())
+        lines.append(f"rows: {result.num_rows:,}{videos}" + (f": {splits}" if splits else ""))
+        known = result.num_files - result.num_read
+        earlier = f", {known:,} unchanged since an earlier check" if known else ""
+        how = {"all": "all frames", "ends": "first and last frame", "none": "nothing"}[result.decode]
+        lines.append(f"read: {result.num_read:,} videos, decoded {how}{earlier} ({result.seconds:.1f} s)")
+    if result.pictures:
+        lines.append("median: " + ", ".join(f"{value} {name}" for name, value in result.pictures.items()))
+    return Padding(Text("\n".join(lines)), (0, 0, 1, 0) if result.findings else 0)
+
+
+def _split(name: str, counts: Mapping[str, int]) -> str:
+    """Words for the rows of a split."""
+    label = "" if name == "none" else f"{name} "
+    if not counts:
+        return f"{label}without classes"
+    return f"{sum(counts.values()):,} {label}({len(counts)} classes, {min(counts.values())} to {max(counts.values())} each)"
+
+
+def _cell(finding: Finding) -> Text:
+    """What was found, the first examples, and what to do."""
+    kind = KINDS[finding.kind]
+    cell = Text(kind.what, style="bold")
+    for item in finding.items[:NUM_EXAMPLES]:
+        cell.append(f"\n{_example(item)}", style="not bold")
+    more = len(finding.items) - NUM_EXAMPLES
+    if more > 0:
+        cell.append(f"\nand {more:,} more", style="not bold")
+    cell.append(f"\n-> {kind.advice}", style="not bold green")
+    return cell
+
+
+def _example(item: Item) -> str:
+    return one_line(f"{item.name}: {item.reason}" if item.reason else item.name)
