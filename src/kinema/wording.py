@@ -25,7 +25,7 @@ def nearest(name: str, known: Collection[str]) -> str:
 
 
 def one_line(text: str) -> str:
-    """Writes what would break a line or is no text, as names of files may hold it, as escapes: `a\\nb.mp4`."""
+    """Writes what would break a line or is no text, as names of files may hold it, as escapes."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 

@@ -20,9 +20,9 @@ def data_check(root: str, config: CheckConfig, *, json_file: str | None, quarant
     from rich.console import Console
 
     from kinema.cli.check_progress import check_progress
+    from kinema.data.atomic import write_atomically
     from kinema.data.check.cache import Cache, cache_folder
     from kinema.engine.check_data import check_data
-    from kinema.models.weights import write_atomically
     from kinema.report.data_check import check_report, verdict
 
     targets = {"json": json_file if json_file != STDOUT else None, "quarantine": quarantine}

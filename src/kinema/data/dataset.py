@@ -19,7 +19,7 @@ from kinema.data.annotations.sample import Sample
 from kinema.data.mirror import Mirrors
 from kinema.data.section import open_sample
 from kinema.data.transforms import make_clip
-from kinema.data.video import Video
+from kinema.data.video import Video, VideoError
 from kinema.data.views import Augmentation, View, draw_view, stacked_indices
 from kinema.spec import ClipSpec
 from kinema.wording import nearest
@@ -173,7 +173,7 @@ def measure_timing(
     Args:
         samples: Some videos.
         num_frames: T.
-        limit: How many of them are opened at most; which ones, the seed decides.
+        limit: How many of them are opened at most; which ones, the seed decides. Unreadable ones count for nothing.
         seed: Of that choice.
 
     Returns:
@@ -181,14 +181,19 @@ def measure_timing(
 
     Raises:
         ValueError: If there is no sample.
-        VideoError: If a video cannot be read.
+        VideoError: If none of the opened videos can be read.
     """
     if not samples:
         raise ValueError("samples must be at least one to measure their timing, got none; check the data")
     chosen = np.random.default_rng(seed).permutation(len(samples))[:limit]
     seconds = []
     for index in sorted(chosen.tolist()):
-        with open_sample(samples[index]) as video:
-            seconds.append(video.duration_seconds)
+        try:
+            with open_sample(samples[index]) as video:
+                seconds.append(video.duration_seconds)
+        except VideoError as error:
+            trouble = error
+    if not seconds:
+        raise trouble
     span = statistics.median(seconds)
     return span, span / num_frames

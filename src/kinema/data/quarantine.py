@@ -2,11 +2,12 @@
 
 `{"name": "train/jump/a.mp4", "kind": "unreadable", "reason": "frame 28 (1.12 s) cannot be decoded (...)"}`: the name is
 that of the row, as the data has it; `split`, where it is given, narrows it to the row of that split. Bytes of a name
-that are no UTF-8 stand as `\\udcXX`, as Python's `surrogateescape` has them.
+that are no UTF-8 stand as Python's `surrogateescape` has them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,11 @@ class Quarantine:
             return samples
         return samples.select(places) if isinstance(samples, SampleTable) else [samples[place] for place in places]
 
+    @property
+    def hash(self) -> str:
+        """Hash of the rows; not of the reasons, nor of their order."""
+        return hashlib.sha256(repr(sorted(self.rows, key=repr)).encode()).hexdigest()[:16]
+
     def describe(self, samples: Sequence[Sample]) -> str:
         """Says how many of the samples are left out, and how many lines name none of them."""
         left_out = [sample for sample in samples if self.holds(sample)]
@@ -61,7 +67,7 @@ def read_quarantine(file: Path) -> Quarantine:
         split = entry.get("split") if isinstance(entry, dict) else None
         if not isinstance(name, str) or not name or split not in SPLITS:
             raise ValueError(
-                f'{file}, line {number}, must be a line of a quarantine, such as {{"name": "a.mp4"}}, got {line[:80]!r}; '
+                f'{file}, line {number}, must be one of a quarantine, such as {{"name": "a.mp4"}}, got {line[:80]!r}; '
                 "give the file that `kinema data check ROOT --quarantine FILE` wrote"
             )
         rows.add((name, split))

@@ -43,8 +43,8 @@ class CheckConfig:
     num_frames: int = 8
     """Frames T of a clip: videos with fewer are remarked on."""
     decode: Decode = "all"
-    """How much of each video is decoded: `all` of it, its `ends`, or `none`: then its packets are counted. Less is faster,
-    and sees less damage."""
+    """How much of each video is decoded: `all` of it, its `ends`, or `none`: then its packets are counted. Less is
+    faster, and sees less damage."""
     num_workers: int | None = None
     """Processes that read files; null: one per core. 0 reads in this process, where a file that crashes the decoder
     ends the check."""

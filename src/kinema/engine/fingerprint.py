@@ -10,7 +10,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from kinema.data.annotations import Sample
-from kinema.data.video import VideoError
 
 PACKAGES = ("kinema", "torch", "torchvision", "timm", "lightning", "av", "numpy")
 
@@ -29,25 +28,20 @@ def fingerprint(samples: Sequence[Sample], *, seed: int) -> dict[str, str | int 
 
 
 def hash_data(samples: Sequence[Sample]) -> str:
-    """Hashes name, class, split, group and size in bytes of each sample; contents are not read."""
+    """Hashes name, class, split, group and size in bytes of each sample, none for a missing one; reads no contents."""
     digest = hashlib.sha256()
     for sample in sorted(samples, key=lambda item: item.name):
-        size = _size(sample.path)
+        size = size_in_bytes(sample.path)
         digest.update(repr((sample.name, sample.class_name, sample.split, sample.group, size)).encode())
     return digest.hexdigest()[:16]
 
 
-def _size(path: Path) -> int:
-    """Returns the bytes of a file, or of all files of a folder of frames.
-
-    Raises:
-        VideoError: If there is nothing at the path.
-    """
+def size_in_bytes(path: Path) -> int | None:
+    """Returns the bytes of a file, or of all files of a folder of frames; none if there is nothing to be read."""
     try:
         return path.stat().st_size if path.is_file() else sum(entry.stat().st_size for entry in path.iterdir())
-    except OSError as error:
-        reason = "is a link to nothing" if path.is_symlink() else f"cannot be read ({error.strerror})"
-        raise VideoError(f"{path}: {reason}; mend or remove it") from error
+    except OSError:
+        return None
 
 
 def commit() -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kinema.data.annotations import Annotations, Source, read_annotations
+from kinema.data.quarantine import Quarantine, read_quarantine
 from kinema.engine.data_recipe import DataPlace
 
 
@@ -23,3 +24,12 @@ def read_place(place: DataPlace) -> Annotations:
         fold=place.fold,
     )
     return read_annotations(source, format=place.format)
+
+
+def read_place_quarantine(place: DataPlace) -> Quarantine | None:
+    """Reads the list of videos to leave out, if there is one; to be applied after the split, which it must not move.
+
+    Raises:
+        ValueError: If it is no such list.
+    """
+    return read_quarantine(Path(place.quarantine)) if place.quarantine else None

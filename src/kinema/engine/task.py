@@ -21,6 +21,7 @@ from kinema.data.dataset import EpochSampler, TrainingItem
 from kinema.data.views import protocol_name
 from kinema.engine.evaluate import Scores
 from kinema.engine.recipe import OptimizerRecipe
+from kinema.engine.unreadable import UnreadableVideos
 from kinema.engine.view_loader import ViewBatch
 from kinema.models.classifier import VideoClassifier
 
@@ -38,6 +39,7 @@ class VideoTask(L.LightningModule):
         num_epochs: int,
         steps_per_epoch: int,
         data_hash: str,
+        unreadable: UnreadableVideos | None = None,
     ) -> None:
         """Remembers what the hooks need.
 
@@ -49,6 +51,7 @@ class VideoTask(L.LightningModule):
             num_epochs: Length of the learning rate's schedule.
             steps_per_epoch: Optimization steps of an epoch.
             data_hash: Of the dataset; a run is not resumed on another one.
+            unreadable: Counts the videos whose clips are missing in a batch.
         """
         super().__init__()
         self.model = model
@@ -58,6 +61,7 @@ class VideoTask(L.LightningModule):
         self.num_epochs = num_epochs
         self.steps_per_epoch = steps_per_epoch
         self.data_hash = data_hash
+        self.unreadable = unreadable
         self.scores: Scores | None = None
 
     def train_dataloader(self) -> DataLoader[TrainingItem]:
@@ -73,12 +77,17 @@ class VideoTask(L.LightningModule):
         """Returns the loader of the held-out videos."""
         return self.val_loader
 
-    def training_step(self, batch: TrainingItem) -> Tensor:
-        """Returns the loss of a batch of clips [N, T, C, H, W].
+    def training_step(self, batch: TrainingItem) -> Tensor | None:
+        """Returns the loss of a batch of clips [N, T, C, H, W]; none where no video of it can be read.
 
         Raises:
             ValueError: If the loss is not finite.
+            VideoError: If too many videos cannot be read.
         """
+        if self.unreadable is not None:
+            self.unreadable.note(batch)
+        if "clip" not in batch:
+            return None
         clips, labels = batch["clip"], torch.as_tensor(batch["label"])
         logits = self.model(clips)  # [N, K]
         loss = F.cross_entropy(logits.float(), labels)

@@ -9,9 +9,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from kinema.engine.check_data import Check
 from kinema.data.annotations import FORMATS
 from kinema.data.check.findings import KINDS, Finding, Item
+from kinema.engine.check_data import Check
 from kinema.wording import one_line
 
 NUM_EXAMPLES = 3
@@ -67,7 +67,9 @@ def _split(name: str, counts: Mapping[str, int]) -> str:
     label = "" if name == "none" else f"{name} "
     if not counts:
         return f"{label}without classes"
-    return f"{sum(counts.values()):,} {label}({len(counts)} classes, {min(counts.values())} to {max(counts.values())} each)"
+    low, high = min(counts.values()), max(counts.values())
+    each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return f"{sum(counts.values()):,} {label}({len(counts)} classes, {each} each)"
 
 
 def _cell(finding: Finding) -> Text:

@@ -93,8 +93,10 @@ def _odd_sizes(files: Files, names: Callable[[int], str]) -> list[Item]:
 
 def _majority(values: Sequence[Value]) -> Value | None:
     """Returns the value that most have; none where there is no such majority."""
-    ((value, count),) = Counter(values).most_common(1) or [(None, 0)]
-    return value if count >= MAJORITY * len(values) else None
+    for value, count in Counter(values).most_common(1):
+        if count >= MAJORITY * len(values):
+            return value
+    return None
 
 
 def spread(values: NDArray[np.float64], *, unit: str = "") -> str:

@@ -103,8 +103,8 @@ class Cache:
     def _give_up(self, error: Exception) -> None:
         """Goes on without: a check must not fail for its cache."""
         self.trouble = (
-            f"the cache {self._file} cannot be used ({error}), so files are read anew; remove it, or name another folder "
-            f"with {VARIABLE}"
+            f"the cache {self._file} cannot be used ({error}), so files are read anew; remove it, or name another "
+            f"folder with {VARIABLE}"
         )
         if self._connection is not None:
             self._connection.close()

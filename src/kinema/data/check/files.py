@@ -141,18 +141,16 @@ def _copies(files: Files, look: Look, *, cache: Cache, progress: Progress) -> li
     """Finds readable files with the same content: of those with the same size, the same hash."""
     sizes = Counter(files.num_bytes[files.num_frames > 0].tolist())
     alike = [
-        number
-        for number in np.flatnonzero(files.num_frames > 0).tolist()
-        if sizes[int(files.num_bytes[number])] > 1
+        number for number in np.flatnonzero(files.num_frames > 0).tolist() if sizes[int(files.num_bytes[number])] > 1
     ]
     digests: dict[int, str] = {}
     unknown = []
     for number in alike:
-        text = cache.get(files.paths[number], "content", files.signatures[number])
-        if text is None:
+        known = cache.get(files.paths[number], "content", files.signatures[number])
+        if known is None:
             unknown.append((number, files.paths[number]))
         else:
-            digests[number] = text
+            digests[number] = known
     tasks = do_all(_digest, unknown, num_workers=look.num_workers, silence_seconds=look.timeout_seconds)
     for count, ((number, path), text) in enumerate(tasks, start=1):
         if not isinstance(text, Lost):

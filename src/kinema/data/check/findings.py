@@ -36,7 +36,9 @@ KINDS: dict[str, Kind] = {
         left_out=True,
     ),
     "torn_group": Kind(
-        "fault", "groups both in training and held out", "move each group to one side: held-out scores flatter otherwise"
+        "fault",
+        "groups both in training and held out",
+        "move each group to one side: held-out scores flatter otherwise",
     ),
     "contradiction": Kind("fault", "videos that stand under several classes", "decide which class is right"),
     "duplicate": Kind(
@@ -47,7 +49,9 @@ KINDS: dict[str, Kind] = {
     "short": Kind("remark", "rows with fewer frames than a clip", "fine if meant: frames are repeated evenly"),
     "absent_class": Kind("remark", "classes without rows", "add videos, or take the classes off the list"),
     "imbalance": Kind(
-        "remark", "classes of very different size", "watch the mean class accuracy, not top-1; or add videos of the small"
+        "remark",
+        "classes of very different size",
+        "watch the mean class accuracy, not top-1; or add videos of the small",
     ),
     "frame_rate": Kind(
         "remark", "videos with another frame rate than the rest", "fine if speed means nothing; else re-encode them"

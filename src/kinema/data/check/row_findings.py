@@ -39,8 +39,7 @@ def row_findings(rows: Rows, files: Files, *, num_frames: int) -> list[Finding]:
 def _of_files(rows: Rows, reasons: dict[int, str]) -> list[Item]:
     """Returns an item for each row of some files."""
     return [
-        Item(name=rows.samples[row].name, reason=reasons[int(rows.files[row])])
-        for row in rows.of_files(list(reasons))
+        Item(name=rows.samples[row].name, reason=reasons[int(rows.files[row])]) for row in rows.of_files(list(reasons))
     ]
 
 
