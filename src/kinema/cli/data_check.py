@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,8 +28,9 @@ def data_check(root: str, config: CheckConfig, *, json_file: str | None, quarant
 
     targets = {"json": json_file if json_file != STDOUT else None, "quarantine": quarantine}
     for name, target in targets.items():
-        if target and (Path(target).is_dir() or not Path(target).absolute().parent.is_dir()):
-            raise ValueError(f"{name} must be a file in a folder that is there, got {target}; make the folder first")
+        folder = Path(target or ".").absolute().parent
+        if target and (Path(target).is_dir() or not os.access(folder, os.W_OK)):
+            raise ValueError(f"{name} must be a file in a folder that can be written to, got {target}; make it first")
     cache = Cache(cache_folder())
     try:
         with check_progress(Console(stderr=True)) as progress:

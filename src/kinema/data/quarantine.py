@@ -82,8 +82,8 @@ def _parsed(line: str) -> Any:  # noqa: ANN401 (whatever the line holds)
 
 
 def quarantine_text(entries: Iterable[dict[str, str]]) -> str:
-    """Returns the text of such a list; each entry has a name and says why."""
-    return "".join(_line(entry) + "\n" for entry in entries)
+    """Returns the text of such a list; each entry has a name and says why. The same line stands there once."""
+    return "".join(f"{line}\n" for line in dict.fromkeys(map(_line, entries)))
 
 
 def _line(entry: dict[str, str]) -> str:

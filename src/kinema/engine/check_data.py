@@ -13,7 +13,7 @@ import numpy as np
 
 from kinema.data.annotations import Annotations, Sample, Source
 from kinema.data.annotations.formats import AUTO, FORMATS, detect_format
-from kinema.data.check.balance import class_counts, class_findings, picture_findings, spread
+from kinema.data.check.balance import class_counts, class_findings, picture_findings, size_counts, spread
 from kinema.data.check.cache import Cache
 from kinema.data.check.files import Files, Look, Progress, look_at_files
 from kinema.data.check.findings import KINDS, Finding, Item, found
@@ -87,8 +87,12 @@ class Check:
     """How much of them was decoded."""
     splits: dict[str, dict[str, int]] = field(default_factory=dict)
     """Rows of each class, by split; `none` where the data gives none."""
-    pictures: dict[str, str] = field(default_factory=dict)
-    """Length, rate and size of the videos, in words."""
+    frames: dict[str, float] = field(default_factory=dict)
+    """Least, median and most frames of a readable video."""
+    frame_rates: dict[str, float] = field(default_factory=dict)
+    """Least, median and most frames per second, of those that state them."""
+    frame_sizes: dict[str, int] = field(default_factory=dict)
+    """How many videos have which size, the most frequent first; none where nothing was decoded."""
     findings: list[Finding] = field(default_factory=list)
     """What was found, in the order of `KINDS`."""
     trouble: str = ""
@@ -124,6 +128,9 @@ class Check:
             "bytes": self.num_bytes,
             "decode": self.decode,
             "splits": self.splits,
+            "frames": self.frames,
+            "frame_rates": self.frame_rates,
+            "frame_sizes": self.frame_sizes,
             "faults": self.num_faults,
             "findings": [
                 {
@@ -222,17 +229,9 @@ def _fill(result: Check, annotations: Annotations, rows: Rows, files: Files) -> 
     result.num_rows, result.num_files, result.num_read = len(rows.samples), len(rows.paths), files.num_read
     result.num_bytes = int(files.num_bytes[files.num_bytes > 0].sum())
     result.splits = {split or "none": dict(sorted(counts.items())) for split, counts in class_counts(rows).items()}
-    lengths = files.num_frames[files.num_frames > 0]
-    if not len(lengths):
-        return
-    result.pictures["frames"] = spread(lengths.astype(np.float64))
-    if (files.fps > 0).any():
-        result.pictures["frames per second"] = spread(files.fps[files.fps > 0])
-    if (known := files.sizes[:, 0] > 0).any():
-        sizes, counts = np.unique(files.sizes[known], axis=0, return_counts=True)
-        (width, height), most = sizes[counts.argmax()], int(counts.max())
-        share = "all" if len(sizes) == 1 else f"{most / int(counts.sum()):.0%} of {len(sizes)} sizes"
-        result.pictures["size"] = f"{width}x{height} ({share})"
+    result.frames = spread(files.num_frames[files.num_frames > 0].astype(np.float64))
+    result.frame_rates = spread(files.fps[files.fps > 0])
+    result.frame_sizes = size_counts(files)
 
 
 def _unlisted(root: str, paths: Sequence[str]) -> list[Finding]:

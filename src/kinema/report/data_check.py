@@ -46,9 +46,9 @@ def verdict(result: Check) -> str:
 
 def _data(result: Check) -> RenderableType:
     """What the data is, in a few lines."""
-    what = FORMATS[result.format].what if result.format in FORMATS else "in no format that could be read"
+    what = FORMATS[result.format].what if result.format in FORMATS else "in no format that can be read"
     lines = [f"data: {one_line(result.root)}: {what}"]
-    lines += [f"data: {note}" for note in result.notes]
+    lines += [f"data: {one_line(note)}" for note in result.notes]
     if result.num_rows:
         videos = "" if result.num_files == result.num_rows else f" of {result.num_files:,} videos"
         splits = " + ".join(_split(name, counts) for name, counts in result.splits.items())
@@ -57,9 +57,23 @@ def _data(result: Check) -> RenderableType:
         earlier = f", {known:,} unchanged since an earlier check" if known else ""
         how = {"all": "all frames", "ends": "first and last frame", "none": "nothing"}[result.decode]
         lines.append(f"read: {result.num_read:,} videos, decoded {how}{earlier} ({result.seconds:.1f} s)")
-    if result.pictures:
-        lines.append("median: " + ", ".join(f"{value} {name}" for name, value in result.pictures.items()))
+    if result.frames:
+        lines.append(f"videos: {', '.join(_pictures(result))}")
     return Padding(Text("\n".join(lines)), (0, 0, 1, 0) if result.findings else 0)
+
+
+def _pictures(result: Check) -> list[str]:
+    """Words for length, rate and size of the videos."""
+    parts = []
+    for name, values in (("frames", result.frames), ("frames per second", result.frame_rates)):
+        if values:
+            low, high = values["least"], values["most"]
+            parts.append(f"{values['median']:.4g} {name}" + (f" ({low:.4g} to {high:.4g})" if low != high else ""))
+    for size, count in list(result.frame_sizes.items())[:1]:
+        others = len(result.frame_sizes) - 1
+        share = count / sum(result.frame_sizes.values())
+        parts.append(f"{size}" + (f" ({share:.0%}, and {others} other sizes)" if others else ""))
+    return parts
 
 
 def _split(name: str, counts: Mapping[str, int]) -> str:

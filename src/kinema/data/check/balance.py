@@ -99,7 +99,16 @@ def _majority(values: Sequence[Value]) -> Value | None:
     return None
 
 
-def spread(values: NDArray[np.float64], *, unit: str = "") -> str:
-    """Words for a column of numbers: its median, smallest and largest."""
-    low, middle, high = (f"{value:.4g}" for value in np.quantile(values, [0, 0.5, 1]))
-    return f"{middle}{unit}" if low == high else f"{middle}{unit} ({low} to {high})"
+def spread(values: NDArray[np.float64]) -> dict[str, float]:
+    """Returns the smallest, the median and the largest of a column of numbers; nothing of none."""
+    if not len(values):
+        return {}
+    low, middle, high = (round(float(value), 3) for value in np.quantile(values, [0, 0.5, 1]))
+    return {"least": low, "median": middle, "most": high}
+
+
+def size_counts(files: Files) -> dict[str, int]:
+    """Counts the frame sizes, the most frequent first."""
+    sizes, counts = np.unique(files.sizes[files.sizes[:, 0] > 0], axis=0, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return {f"{sizes[at][0]}x{sizes[at][1]}": int(counts[at]) for at in order.tolist()}

@@ -1,7 +1,7 @@
 """What files gave when they were last looked at, kept between runs, so that nothing unchanged is read twice.
 
 One SQLite file in the user's cache folder. It may be deleted at any time, shared by runs, and interrupted: what was not
-committed is read again.
+written yet is read again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ VARIABLE = "KINEMA_CACHE"
 """Names another folder for the cache, or, empty or `off`, none."""
 
 _VERSION = f"1 av {av.__version__}"  # results of another one's reader may differ
-_COMMIT_SECONDS = 1.0
+_WRITE_SECONDS = 1.0
 _PATIENCE_SECONDS = 30.0
 _TABLE = """
 create table if not exists files (
@@ -44,7 +44,8 @@ class Cache:
         self.trouble = ""
         """Why it cannot be used, in one sentence; empty if it can."""
         self._connection: sqlite3.Connection | None = None
-        self._committed = time.monotonic()
+        self._new: list[tuple[bytes, str, str, str, str]] = []
+        self._written = time.monotonic()
         if folder is None:
             return
         self._file = folder / NAME
@@ -70,32 +71,28 @@ class Cache:
         return row[2] if row is not None and row[:2] == (_VERSION, signature) else None
 
     def put(self, path: str, question: str, signature: str, answer: str) -> None:
-        """Keeps an answer; it is on the disk a second later."""
+        """Keeps an answer; it goes to the disk at once, or with the next ones where many come in a second."""
         if self._connection is None:
             return
-        try:
-            self._connection.execute(
-                "insert or replace into files values (?, ?, ?, ?, ?)",
-                (os.fsencode(path), question, _VERSION, signature, answer),
-            )
-            if time.monotonic() - self._committed > _COMMIT_SECONDS:
-                self.commit()
-        except sqlite3.Error as error:
-            self._give_up(error)
+        self._new.append((os.fsencode(path), question, _VERSION, signature, answer))
+        if time.monotonic() - self._written > _WRITE_SECONDS:
+            self.write()
 
-    def commit(self) -> None:
-        """Puts everything on the disk."""
+    def write(self) -> None:
+        """Puts everything on the disk; another run has to wait no longer than that takes."""
         if self._connection is None:
             return
         try:
-            self._connection.commit()
+            with self._connection:
+                self._connection.executemany("insert or replace into files values (?, ?, ?, ?, ?)", self._new)
         except sqlite3.Error as error:
             self._give_up(error)
-        self._committed = time.monotonic()
+        self._new.clear()
+        self._written = time.monotonic()
 
     def close(self) -> None:
         """Puts everything on the disk, and lets go of the file."""
-        self.commit()
+        self.write()
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -104,9 +104,9 @@ def look_at_files(paths: Sequence[str], look: Look, *, cache: Cache, progress: P
         files.take(number, given)
         if given.lasting:
             cache.put(path, look.decode, files.signatures[number], json.dumps(asdict(given)))
-    cache.commit()
+    cache.write()
     files.copies = _copies(files, look, cache=cache, progress=progress)
-    cache.commit()
+    cache.write()
     files.signatures.clear()
     return files
 

@@ -37,7 +37,7 @@ KINDS: dict[str, Kind] = {
     ),
     "torn_group": Kind(
         "fault",
-        "groups both in training and held out",
+        "groups that are in training and held out",
         "move each group to one side: held-out scores flatter otherwise",
     ),
     "contradiction": Kind("fault", "videos that stand under several classes", "decide which class is right"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kinema.data.annotations.table import SPLITS
 from kinema.data.check.files import Files
@@ -23,9 +24,11 @@ def sharing_findings(rows: Rows, files: Files, *, multi_label: bool) -> list[Fin
     leaks: list[Item] = []
     contradictions: list[Item] = []
     duplicates: list[Item] = []
+    torn = _torn_groups(rows)
     for sharing in _rows_of_shared_files(rows, files):
         leaked = _leaks(rows, sharing)
         leaks += leaked
+        torn += [] if leaked else _torn_video(rows, sharing)
         same_part = [row for row in sharing if rows.samples[row].section is None]
         told = sorted({", ".join(rows.class_sets[int(rows.classes[row])]) for row in same_part} - {""})
         first, *others = (rows.samples[row].name for row in (same_part or sharing))
@@ -36,7 +39,7 @@ def sharing_findings(rows: Rows, files: Files, *, multi_label: bool) -> list[Fin
             duplicates.append(Item(name=first, reason=f"also as {listed(others, 3)}"))
     return [
         *found("leak", leaks),
-        *found("torn_group", _torn_groups(rows)),
+        *found("torn_group", torn),
         *found("contradiction", contradictions),
         *found("duplicate", duplicates),
     ]
@@ -75,7 +78,21 @@ def _torn_groups(rows: Rows) -> list[Item]:
     bits = split_bits(rows.groups, rows.splits, count=len(rows.group_names))
     items = []
     for number in np.flatnonzero(((bits & TRAIN) > 0) & ((bits & HELD_OUT) > 0)).tolist():
-        splits = rows.splits[rows.groups == number]
-        counts = [f"{int((splits == at).sum())} {name}" for at, name in enumerate(SPLITS) if (splits == at).any()]
-        items.append(Item(name=rows.group_names[number], reason=f"{' and '.join(counts)} rows"))
+        items.append(Item(name=rows.group_names[number], reason=_counts(rows.splits[rows.groups == number])))
     return items
+
+
+def _torn_video(rows: Rows, sharing: list[int]) -> list[Item]:
+    """Returns the video whose parts, though they do not overlap, are partly in training and partly held out."""
+    splits = rows.splits[sharing]
+    bits = int(np.bitwise_or.reduce(np.left_shift(1, splits.astype(np.int64))))
+    if not (bits & TRAIN and bits & HELD_OUT):
+        return []
+    name = rows.samples[sharing[0]].name.rpartition("#")[0]
+    return [Item(name=name, reason=f"parts of one video: {_counts(splits)}")]
+
+
+def _counts(splits: NDArray[np.int8]) -> str:
+    """Words for how many rows are in which split."""
+    counts = [f"{int((splits == at).sum())} {name}" for at, name in enumerate(SPLITS) if name and (splits == at).any()]
+    return f"{' and '.join(counts)} rows"
