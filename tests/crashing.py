@@ -8,6 +8,8 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
+from kinema.data.check.probe import Decode, Probe, probe
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -31,3 +33,10 @@ def work(task: str, beat: Callable[[], None]) -> str:
         case "fail":
             raise KeyError(task)
     return task.upper()
+
+
+def probe_or_crash(task: tuple[int, str, Decode], beat: Callable[[], None]) -> Probe:
+    """Looks at a file, unless its name says that it crashes the decoder."""
+    if task[1].endswith("crash.mp4"):
+        return work("segfault", beat)
+    return probe(task[1], task[2], beat)

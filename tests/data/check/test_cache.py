@@ -14,29 +14,43 @@ from kinema.data.check import cache as module
 from kinema.data.check.cache import NAME, Cache, cache_folder
 
 
-def test_an_answer_is_of_one_version_of_a_file_and_one_question(tmp_path):
-    cache = Cache(tmp_path)
+@pytest.fixture
+def opened(tmp_path):
+    """Opens the cache in the test's folder, as often as asked."""
+    caches = []
+
+    def open_cache():
+        caches.append(Cache(tmp_path))
+        return caches[-1]
+
+    yield open_cache
+    for cache in caches:
+        cache.close()
+
+
+def test_an_answer_is_of_one_version_of_a_file_and_one_question(opened):
+    cache = opened()
     name = os.fsdecode(b"a\xff\n'b")
     cache.put(name, "all", "1:2", "yes")
     cache.close()
-    again = Cache(tmp_path)
+    again = opened()
     assert again.get(name, "all", "1:2") == "yes"
     assert again.get(name, "all", "1:3") is None
     assert again.get(name, "ends", "1:2") is None
     assert again.get("b", "all", "1:2") is None
 
 
-def test_what_another_reader_found_is_forgotten(tmp_path, monkeypatch):
-    cache = Cache(tmp_path)
+def test_what_another_reader_found_is_forgotten(opened, monkeypatch):
+    cache = opened()
     cache.put("a", "all", "1:2", "yes")
     cache.close()
     monkeypatch.setattr(module, "_VERSION", "another")
-    assert Cache(tmp_path).get("a", "all", "1:2") is None
+    assert opened().get("a", "all", "1:2") is None
 
 
-def test_two_runs_use_it_at_once(tmp_path, monkeypatch):
+def test_two_runs_use_it_at_once(opened, monkeypatch):
     monkeypatch.setattr(module, "_WRITE_SECONDS", -1.0)
-    one, other = Cache(tmp_path), Cache(tmp_path)
+    one, other = opened(), opened()
     for number in range(20):
         one.put(f"a{number}", "all", "1", "one")
         other.put(f"b{number}", "all", "1", "other")
@@ -44,7 +58,7 @@ def test_two_runs_use_it_at_once(tmp_path, monkeypatch):
     assert (one.trouble, other.trouble) == ("", "")
 
 
-def test_a_process_killed_while_it_writes_leaves_a_sound_cache(tmp_path):
+def test_a_process_killed_while_it_writes_leaves_a_sound_cache(opened, tmp_path):
     program = (
         "import os, signal, sys; from pathlib import Path; from kinema.data.check import cache\n"
         "cache._WRITE_SECONDS = -1.0\n"
@@ -57,15 +71,15 @@ def test_a_process_killed_while_it_writes_leaves_a_sound_cache(tmp_path):
     process.stdout.readline()
     process.kill()
     process.communicate()
-    cache = Cache(tmp_path)
+    cache = opened()
     assert all(cache.get(f"{number}", "all", "1") == "yes" for number in range(50))
     assert cache.trouble == ""
 
 
 @pytest.mark.parametrize("content", [b"no database", b"SQLite format 3\0" + bytes(4000)])
-def test_a_broken_cache_is_said_and_gone_without(tmp_path, content):
+def test_a_broken_cache_is_said_and_gone_without(opened, tmp_path, content):
     (tmp_path / NAME).write_bytes(content)
-    cache = Cache(tmp_path)
+    cache = opened()
     cache.put("a", "all", "1", "yes")
     assert cache.get("a", "all", "1") is None
     cache.close()
@@ -74,11 +88,11 @@ def test_a_broken_cache_is_said_and_gone_without(tmp_path, content):
     assert (tmp_path / NAME).read_bytes() == content
 
 
-def test_a_table_of_another_shape_is_said_and_gone_without(tmp_path):
+def test_a_table_of_another_shape_is_said_and_gone_without(opened, tmp_path):
     with sqlite3.connect(tmp_path / NAME) as connection:
         connection.execute("create table files (a)")
     connection.close()
-    cache = Cache(tmp_path)
+    cache = opened()
     assert cache.get("a", "all", "1") is None
     assert "cannot be used" in cache.trouble
 

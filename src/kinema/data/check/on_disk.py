@@ -23,13 +23,20 @@ def videos_on_disk(folder: str, *, known: Collection[str] = ()) -> Iterator[str]
     yield from _walk(os.path.abspath(folder), known, frozenset())  # noqa: PTH100 (names stay as they are)
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads round in a circle
+        return False
+
+
 def _walk(folder: str, known: Collection[str], above: frozenset[str]) -> Iterator[str]:
     real = os.path.realpath(folder)
     if real in above:
         return
     try:
         with os.scandir(folder) as scan:
-            entries = sorted((entry.name, entry.is_dir()) for entry in scan if not entry.name.startswith("."))
+            entries = sorted((entry.name, _is_folder(entry)) for entry in scan if not entry.name.startswith("."))
     except OSError:
         return  # what may not be looked into holds nothing that training could read
     for name, is_folder in entries:
