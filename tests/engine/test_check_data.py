@@ -177,8 +177,9 @@ def test_json_is_what_the_page_says(faulty, tmp_path, capsys):
     shown = capsys.readouterr().out
     written = json.loads(target.read_bytes())
     assert "faults: 1 missing, 7 unreadable, 1 leak, 1 contradiction; 7 remarks" in shown
-    assert (written.pop("seconds") >= 0, written.pop("videos_read")) == (True, 0)
-    del printed["seconds"], printed["videos_read"]
+    for found, read, unchanged in ((printed, 26, 0), (written, 0, 26)):
+        assert found.pop("seconds") >= 0
+        assert (found.pop("videos_read"), found.pop("videos_unchanged")) == (read, unchanged)
     assert written == printed
     assert {name: type(value).__name__ for name, value in printed.items()} == {
         "version": "int",
@@ -197,7 +198,7 @@ def test_json_is_what_the_page_says(faulty, tmp_path, capsys):
         "faults": "int",
         "findings": "list",
     }
-    assert printed["splits"]["val"] == {"jump": 1, "walk": 1}
+    assert printed["splits"]["val"] == {"rows": 2, "classes": {"jump": 1, "walk": 1}}
     assert printed["rows"] == printed["videos"] == 28
     assert printed["frame_rates"] == {"least": 4.0, "median": 25.0, "most": 25.0}
     missing = printed["findings"][0]

@@ -80,13 +80,15 @@ class Check:
     num_files: int = 0
     """Different videos."""
     num_read: int = 0
-    """Videos that were opened; the others were unchanged since an earlier check."""
+    """Videos that were opened."""
+    num_known: int = 0
+    """Videos that were unchanged since an earlier check; what is left is missing."""
     num_bytes: int = 0
     """Bytes of all videos that are there."""
     decode: Decode = "all"
     """How much of them was decoded."""
-    splits: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Rows of each class, by split; `none` where the data gives none."""
+    splits: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """How many `rows`, and how many of each of the `classes`, by split; `none` where the data gives none."""
     frames: dict[str, float] = field(default_factory=dict)
     """Least, median and most frames of a readable video."""
     frame_rates: dict[str, float] = field(default_factory=dict)
@@ -125,6 +127,7 @@ class Check:
             "rows": self.num_rows,
             "videos": self.num_files,
             "videos_read": self.num_read,
+            "videos_unchanged": self.num_known,
             "bytes": self.num_bytes,
             "decode": self.decode,
             "splits": self.splits,
@@ -226,9 +229,13 @@ def _fill(result: Check, annotations: Annotations, rows: Rows, files: Files) -> 
     """Notes what the data is."""
     result.format, result.notes = annotations.format, annotations.notes
     result.annotations = tuple(str(file) for file in annotations.files)
-    result.num_rows, result.num_files, result.num_read = len(rows.samples), len(rows.paths), files.num_read
+    result.num_rows, result.num_files = len(rows.samples), len(rows.paths)
+    result.num_read, result.num_known = files.num_read, files.num_known
     result.num_bytes = int(files.num_bytes[files.num_bytes > 0].sum())
-    result.splits = {split or "none": dict(sorted(counts.items())) for split, counts in class_counts(rows).items()}
+    result.splits = {
+        split or "none": {"rows": num_rows, "classes": dict(sorted(counts.items()))}
+        for split, (num_rows, counts) in class_counts(rows).items()
+    }
     result.frames = spread(files.num_frames[files.num_frames > 0].astype(np.float64))
     result.frame_rates = spread(files.fps[files.fps > 0])
     result.frame_sizes = size_counts(files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -10,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kinema.data.annotations import FORMATS
+from kinema.data.check.files import ABSENT
 from kinema.data.check.findings import KINDS, Finding, Item
 from kinema.engine.check_data import Check
 from kinema.wording import one_line
@@ -53,8 +55,7 @@ def _data(result: Check) -> RenderableType:
         videos = "" if result.num_files == result.num_rows else f" of {result.num_files:,} videos"
         splits = " + ".join(_split(name, counts) for name, counts in result.splits.items())
         lines.append(f"rows: {result.num_rows:,}{videos}" + (f": {splits}" if splits else ""))
-        known = result.num_files - result.num_read
-        earlier = f", {known:,} unchanged since an earlier check" if known else ""
+        earlier = f", {result.num_known:,} unchanged since an earlier check" if result.num_known else ""
         how = {"all": "all frames", "ends": "first and last frame", "none": "nothing"}[result.decode]
         lines.append(f"read: {result.num_read:,} videos, decoded {how}{earlier} ({result.seconds:.1f} s)")
     if result.frames:
@@ -76,14 +77,14 @@ def _pictures(result: Check) -> list[str]:
     return parts
 
 
-def _split(name: str, counts: Mapping[str, int]) -> str:
+def _split(name: str, split: Mapping[str, Any]) -> str:
     """Words for the rows of a split."""
-    label = "" if name == "none" else f"{name} "
+    label = f"{split['rows']:,}" if name == "none" else f"{split['rows']:,} {name}"
+    counts = split["classes"].values()
     if not counts:
-        return f"{label}without classes"
-    low, high = min(counts.values()), max(counts.values())
-    each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-    return f"{sum(counts.values()):,} {label}({len(counts)} classes, {each} each)"
+        return f"{label} (without classes)"
+    low, high = min(counts), max(counts)
+    return f"{label} ({len(counts)} classes, {low:,}{f' to {high:,}' if low != high else ''} each)"
 
 
 def _cell(finding: Finding) -> Text:
@@ -100,4 +101,6 @@ def _cell(finding: Finding) -> Text:
 
 
 def _example(item: Item) -> str:
-    return one_line(f"{item.name}: {item.reason}" if item.reason else item.name)
+    if item.reason in ("", ABSENT):
+        return one_line(item.name)
+    return one_line(item.reason if item.reason.startswith(item.name) else f"{item.name}: {item.reason}")

@@ -24,20 +24,21 @@ RATES = (5.0, 121.0)
 """Frames per second outside of which a rate is odd whatever the others have."""
 
 
-def class_counts(rows: Rows) -> dict[str | None, Counter[str]]:
-    """Counts the rows of each class, by split."""
+def class_counts(rows: Rows) -> dict[str | None, tuple[int, Counter[str]]]:
+    """Counts the rows, and those of each class, by split; a row may have several classes, or none."""
     pairs = Counter(zip(rows.splits.tolist(), rows.classes.tolist(), strict=True))
-    counts: dict[str | None, Counter[str]] = {}
+    counts: dict[str | None, tuple[int, Counter[str]]] = {}
     for (split, number), count in sorted(pairs.items()):
-        of_split = counts.setdefault(SPLITS[split], Counter())
+        num_rows, of_split = counts.get(SPLITS[split], (0, Counter()))
         for name in rows.class_sets[number]:
             of_split[name] += count
+        counts[SPLITS[split]] = num_rows + count, of_split
     return counts
 
 
 def class_findings(rows: Rows, class_names: Sequence[str]) -> list[Finding]:
     """Finds classes without rows, in all and in each split that has classes at all, and the ratio of their sizes."""
-    counts = {split: counter for split, counter in class_counts(rows).items() if counter}
+    counts = {split: counter for split, (_, counter) in class_counts(rows).items() if counter}
     everywhere = Counter[str]()
     for counter in counts.values():
         everywhere.update(counter)

@@ -15,6 +15,8 @@ from kinema.data.check.cache import Cache
 from kinema.data.check.pool import Lost, do_all
 from kinema.data.check.probe import Decode, Probe, digest, probe, signature
 
+ABSENT, DANGLING = "no such file or folder", "a link to nothing"
+"""Why there is nothing at a path."""
 Progress = Callable[[str, int, int], None]
 """Told what is done, how much of it, and of how much."""
 
@@ -60,7 +62,9 @@ class Files:
     copies: list[list[int]] = field(default_factory=list)
     """Groups of files with the same content."""
     num_read: int = 0
-    """Files that were opened; the others were known."""
+    """Files that were opened."""
+    num_known: int = 0
+    """Files whose answer was known from an earlier time."""
 
     def take(self, number: int, given: Probe) -> None:
         """Notes what a file gave."""
@@ -123,7 +127,7 @@ def _unknown(files: Files, look: Look, *, cache: Cache, progress: Progress) -> I
         try:
             files.signatures[number], files.num_bytes[number] = signature(path)
         except (FileNotFoundError, NotADirectoryError):
-            files.missing[number] = "a link to nothing" if os.path.islink(path) else "no such file"  # noqa: PTH114
+            files.missing[number] = DANGLING if os.path.islink(path) else ABSENT  # noqa: PTH114
             continue
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
@@ -134,6 +138,7 @@ def _unknown(files: Files, look: Look, *, cache: Cache, progress: Progress) -> I
         if answer is None:
             yield number, path, look.decode
         else:
+            files.num_known += 1
             files.take(number, Probe(**json.loads(answer)))
 
 
