@@ -71,11 +71,8 @@ def _opening_sentence(path: Path, error: av.FFmpegError) -> str:
     if isinstance(error, PermissionError):
         return f"{path}: permission denied; make the file readable"
     with path.open("rb") as file:
-        head = file.read(64)
-    if head[4:8] == b"ftyp":
-        return f"{path}: an MP4 file without a readable index, cut off or never finished; copy or record it again"
-    if head.startswith(b"version https://git-lfs"):
-        return f"{path}: a pointer of git-LFS, not the video itself; fetch it with git lfs pull"
+        if file.read(8)[4:] == b"ftyp":
+            return f"{path}: an MP4 file without a readable index, cut off or never finished; copy or record it again"
     return f"{path}: not a video that can be opened ({error.strerror}); check the file"
 
 

@@ -52,9 +52,9 @@ def _data(result: Check) -> RenderableType:
     lines = [f"data: {one_line(result.root)}: {what}"]
     lines += [f"data: {one_line(note)}" for note in result.notes]
     if result.num_rows:
-        videos = "" if result.num_files == result.num_rows else f" of {result.num_files:,} videos"
-        splits = " + ".join(_split(name, counts) for name, counts in result.splits.items())
-        lines.append(f"rows: {result.num_rows:,}{videos}" + (f": {splits}" if splits else ""))
+        splits = " + ".join(_split(name, split) for name, split in result.splits.items())
+        videos = "" if result.num_files == result.num_rows else f", of {result.num_files:,} videos"
+        lines.append(f"rows: {splits}{videos}")
         earlier = f", {result.num_known:,} unchanged since an earlier check" if result.num_known else ""
         how = {"all": "all frames", "ends": "first and last frame", "none": "nothing"}[result.decode]
         lines.append(f"read: {result.num_read:,} videos, decoded {how}{earlier} ({result.seconds:.1f} s)")
