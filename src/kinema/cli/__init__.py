@@ -45,6 +45,7 @@ def evaluate(weights: str, recipe: EvaluationRecipe, *, json_file: str | None) -
 
     from kinema.engine.evaluate_weights import evaluate_weights
     from kinema.models.weights import write_atomically
+    from kinema.wording import one_line
 
     folder = Path(json_file or ".").absolute().parent
     if json_file and (Path(json_file).is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK)):
@@ -53,7 +54,7 @@ def evaluate(weights: str, recipe: EvaluationRecipe, *, json_file: str | None) -
         )
     evaluation = evaluate_weights(weights, recipe, console=Console())
     for name, reason in evaluation.errors.items():
-        print(f"kinema: {name} counts as wrong: {reason}", file=sys.stderr)
+        print(f"kinema: {one_line(name)} counts as wrong: {one_line(reason)}", file=sys.stderr)
     if json_file:
         text = json.dumps(evaluation.to_dict()) + "\n"
         target = Path(json_file).resolve()

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,8 +51,9 @@ def data_check(root: str, config: CheckConfig, *, json_file: str | None, quarant
     if quarantine:
         lines = result.quarantine()
         write_atomically(Path(quarantine), lines.encode())
-        told = f"wrote {quarantine}: {lines.count(chr(10))} lines; train without them: --data.quarantine {quarantine}"
-        print(told, file=sys.stderr)
+        count = len(lines.splitlines())
+        told = f"wrote {quarantine}: {count} {'line' if count == 1 else 'lines'}; leave them out of training with"
+        print(f"{told} --data.quarantine {quote(quarantine)}", file=sys.stderr)
     return 1 if result.num_faults else 0
 
 

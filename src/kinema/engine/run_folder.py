@@ -24,10 +24,10 @@ _OWN = (RECIPE, METRICS, UNREADABLE, str(Path(CHECKPOINT).parent), LAST, BEST, L
 FREE_ON_RESUME = frozenset(
     {
         *("out", "data.root", "data.annotations", "data.class_list", "data.quarantine", "data.num_workers"),
-        *("model.init", "trainer.accelerator"),
+        *("data.max_unreadable", "model.init", "trainer.accelerator"),
     }
 )
-"""What may differ when a run goes on: where things lie, and on what it computes."""
+"""What may differ when a run goes on: where things lie, on what it computes, and when it gives up."""
 
 OPEN = frozenset({"model.pretrained", "trainer.epochs", "trainer.precision"})
 """What a recipe may leave open and a run decides when it begins."""
