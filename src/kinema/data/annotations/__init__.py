@@ -37,4 +37,5 @@ def read_samples(root: Path, *, annotations: Path | None = None) -> Sequence[Sam
     Raises:
         ValueError: If the root is no folder, or what stands there is in no format that is known.
     """
-    return read_annotations(Source(root=root, annotations=annotations)).samples
+    samples = read_annotations(Source(root=root, annotations=annotations)).samples
+    return sorted(samples, key=lambda sample: sample.name)

@@ -4,8 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from kinema.data.annotations import class_folder, csv_file
+from kinema.data.annotations import (
+    class_folder,
+    csv_file,
+    hmdb51,
+    jester,
+    kinetics,
+    list_layout,
+    mmaction2_json,
+    pyslowfast,
+    segments,
+    something_v1,
+    something_v2,
+    ucf101,
+)
 from kinema.data.annotations.source import Annotations, Source
 from kinema.wording import nearest
 
@@ -25,6 +39,19 @@ class Format:
 
 
 FORMATS: dict[str, Format] = {
+    "something_v1": Format("Something-Something V1", something_v1.detect, something_v1.read),
+    "something_v2": Format("Something-Something V2", something_v2.detect, something_v2.read),
+    "jester": Format("Jester", jester.detect, jester.read),
+    "kinetics": Format("Kinetics-400, -600 or -700", kinetics.detect, kinetics.read),
+    "ucf101": Format("UCF101", ucf101.detect, ucf101.read),
+    "hmdb51": Format("HMDB51", hmdb51.detect, hmdb51.read),
+    "segments": Format("CSV with the header path,label,start,end", segments.detect, segments.read),
+    "mmaction2_json": Format("JSON list of mmaction2", mmaction2_json.detect, mmaction2_json.read),
+    "pyslowfast_frames": Format("list of frames of PySlowFast", pyslowfast.detect_frames, pyslowfast.read_frames),
+    **{
+        name: Format(f"list of {layout.line}", partial(list_layout.detect, name), partial(list_layout.read, name))
+        for name, layout in list_layout.LAYOUTS.items()
+    },
     "csv": Format("CSV with the header path,label", csv_file.detect, csv_file.read),
     "class_folders": Format("a folder for each class", class_folder.detect, class_folder.read),
 }
@@ -63,5 +90,14 @@ def detect_format(source: Source) -> str:
 
     Returns:
         Its name in `FORMATS`: the first one that is detected; of a root without annotation files, class folders.
+
+    Raises:
+        ValueError: If annotations are named that are in no known format.
     """
-    return next((name for name, format in FORMATS.items() if format.detect(source)), "class_folders")
+    found = next((name for name, format in FORMATS.items() if format.detect(source)), None)
+    if found is None:
+        raise ValueError(
+            f"annotations must be in a known format, got {source.annotations}; say which with --data.format, one of "
+            f"{', '.join(FORMATS)}"
+        )
+    return found

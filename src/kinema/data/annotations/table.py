@@ -106,7 +106,7 @@ class SampleTable(Sequence[Sample]):
             class_name=columns.classes[label] if label >= 0 else "",
             split=SPLITS[columns.splits[row]],
             group=columns.group_names[group] if group >= 0 else None,
-            name=file if section is None else f"{file}#{section.start:g}-{section.end:g}{section.unit[0]}",
+            name=file if section is None else f"{file}#{section.start:.10g}-{section.end:.10g}{section.unit[0]}",
             also=columns.also.get(row, ()),
             section=section,
         )
