@@ -27,6 +27,8 @@ from kinema.engine.data_recipe import DataPlace
 from kinema.engine.read_data import read_place
 from kinema.wording import check, nearest
 
+CLASS_FOLDERS = "class_folders"
+
 
 @dataclass(frozen=True, kw_only=True)
 class CheckConfig:
@@ -190,9 +192,7 @@ def _read(root: str, config: CheckConfig) -> tuple[Annotations | None, list[Find
         return read_place(place), []
     except ValueError as error:
         item = Item(name=root, reason=str(error))
-    folder = Path(root)
-    given = Source(root=folder, annotations=Path(config.annotations) if config.annotations else None)
-    if not folder.is_dir() or config.format not in (AUTO, "class_folders") or detect_format(given) != "class_folders":
+    if not _are_class_folders(root, config):
         return None, found("annotations", [item])
     samples = [
         Sample(path=Path(path), class_name="", name=os.path.relpath(path, os.path.abspath(root)))  # noqa: PTH100
@@ -201,6 +201,16 @@ def _read(root: str, config: CheckConfig) -> tuple[Annotations | None, list[Find
     flat = bool(samples) and all("/" not in sample.name for sample in samples)
     plain = Annotations(format="", samples=samples, class_names=())
     return plain, found("unlabelled" if flat else "annotations", [item])
+
+
+def _are_class_folders(root: str, config: CheckConfig) -> bool:
+    """Tells whether a root without annotations is taken for class folders."""
+    if config.annotations or not os.path.isdir(root) or config.format not in (AUTO, CLASS_FOLDERS):  # noqa: PTH112
+        return False
+    try:
+        return detect_format(Source(root=Path(root))) == CLASS_FOLDERS
+    except ValueError:  # several datasets, or none
+        return False
 
 
 def _look(
