@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -25,6 +26,7 @@ class CommandParser(jsonargparse.ArgumentParser):
         super().__init__(prog=prog, description=description, usage=f"{prog} [options]", exit_on_error=False)
         self.config_class: type | None = None
         self.group_names: set[str] = set()
+        self.suffixes: dict[str, str] = {}
 
     def add_positional(self, name: str, *, several: bool = False, help: str) -> None:
         """Adds a word that stands without an option's name."""
@@ -34,6 +36,11 @@ class CommandParser(jsonargparse.ArgumentParser):
     def add_flag(self, name: str, *, help: str) -> None:
         """Adds an option without a value."""
         self.add_argument(name, action="store_true", help=help)
+
+    def add_optional(self, name: str, *, suffix: str, otherwise: str, help: str) -> None:
+        """Adds an option that may stand alone; a word after it is its value where it ends in the suffix."""
+        self.add_argument(name, type=str | None, default=None, nargs="?", const=otherwise, metavar="FILE", help=help)
+        self.suffixes[name] = suffix
 
     def add_dataclass(self, module: str, name: str, *, config: bool = False) -> None:
         """Adds an option for every field of a tree of dataclasses; with `config`, also one for a YAML file of them."""
@@ -83,10 +90,12 @@ class CommandParser(jsonargparse.ArgumentParser):
         """
         known = {name: action for action in self._actions for name in action.option_strings}
         leaves = [name for name in known if name.startswith("--") and name not in self.group_names]
-        words = iter(argv)
-        for word in words:
+        words = deque(argv)
+        while words:
+            word = words.popleft()
             if word == "--":
                 yield from (("", [rest]) for rest in words)
+                return
             elif not word.startswith("-") or word == "-":
                 yield "", [word]
             else:
@@ -96,11 +105,12 @@ class CommandParser(jsonargparse.ArgumentParser):
                     shown = [option for option in leaves if not option.endswith("+") and option != "--print_config"]
                     raise ValueError(f"options must be those of {self.prog}, got {name}; {nearest(name, shown)}")
                 takes_value = inner or (known[name].nargs != 0 and name != "--print_config")
+                if name in self.suffixes and not equals:
+                    takes_value = bool(words) and words[0].endswith(self.suffixes[name])
                 if takes_value and not equals:
-                    following = next(words, None)
-                    if following is None:
+                    if not words:
                         raise ValueError(f"{name} must have a value, got none; see {self.prog} --help")
-                    value = following
+                    value = words.popleft()
                 if equals and not takes_value and name != "--print_config":
                     raise ValueError(f"{name} must stand without a value, got {value!r}; leave it out to turn it off")
                 if name == "--config" and not load_yaml(Path(value), cls=self.config_class or dict):
