@@ -1,8 +1,9 @@
 """A video file, decoded by FFmpeg through PyAV, frame by frame number.
 
-Opening reads all packets once without decoding. Where they prove which packet holds which frame (`packet_index.py`),
-only the groups of pictures that hold wanted frames are decoded, and each is held against what the packets promised;
-where they do not prove it, or a promise is broken, the file is decoded in sequence from its start.
+Opening reads all packets once without decoding (`video_indexing.py`). Where they prove which packet holds which frame
+(`packet_index.py`), only the groups of pictures that hold wanted frames are decoded, without the pictures that nothing
+wanted needs, and each frame is held against what the packets promised; where they do not prove it, or a promise is
+broken, the file is decoded in sequence from its start. With the cached index (`index_cache.py`) that pass is skipped.
 
 Rotation and mirroring tags are applied, the pixel's aspect ratio is not. Where the picture size changes midway, frames
 are scaled to the size that the file states. A frame that FFmpeg reports as damaged, or loses, is a `VideoError`; frames
@@ -19,25 +20,21 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from kinema.data.packet_index import PacketIndex
-from kinema.data.video_base import ASSUMED_FPS, Video, VideoError
+from kinema.data.packet_source import BrokenPromiseError
+from kinema.data.video_base import Video, VideoError
+from kinema.data.video_indexing import index_file
 from kinema.data.video_stream import all_frames, open_stream, upright
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence, Set
     from pathlib import Path
 
-    from av.packet import Packet
     from av.video.frame import VideoFrame
-    from av.video.stream import VideoStream
     from numpy.typing import NDArray
 
-# Packets of a file up to this size stay in memory, so that reading needs no seek.
+# Packets of a file up to this size stay in memory, so that reading needs no seek. What is larger (4K of more than some
+# seconds) is read again by seeking, a packet at a time.
 _KEPT_BYTES: Final = 32 * 2**20
-
-
-class _BrokenPromiseError(Exception):
-    """Decoding did not give the frames that the packets promised."""
 
 
 class VideoFile(Video):
@@ -46,25 +43,31 @@ class VideoFile(Video):
     def __init__(self, path: Path) -> None:
         """Open the file and index its packets.
 
+        Args:
+            path: A file that exists.
+
         Raises:
             VideoError: It is no video, holds none, or is cut off or damaged so that its frames cannot be counted.
         """
         self.path = path
+        self._reformatter = VideoReformatter()
+        self._open()
+
+    def _open(self) -> None:
+        file = index_file(self.path, kept_bytes=_KEPT_BYTES)
         self._closed = False
-        self._container, self._stream = open_stream(path)
+        self._primed = False
+        self._index, self._source = file.index, file.source
+        facts = file.facts
+        self.codec_name, self.container_name = facts.codec_name, facts.container_name
+        self.fps, self.sequential_reason = facts.fps, facts.sequential_reason
+        self._stored_size = facts.width, facts.height
+        self._reorder_depth = facts.reorder_depth
+        self._upright_size: tuple[int, int] | None = None
         try:
-            self._index = PacketIndex()
-            self._packets = self._index_packets()
-            self.sequential_reason = self._index.irregularity(self._stream, self._container.format.name)
-            context = self._stream.codec_context
-            self._size = context.width, context.height
-            self._reorder_depth = context.reorder_depth
-            self._primed = False
-            self._reformatter = VideoReformatter()
-            self.fps = self._rate()
             self._length = len(self._index.frames) if self.sequential_reason is None else self._count()
             if not self._length:
-                raise VideoError(f"{path}: the video stream holds no frame; replace the file")
+                raise VideoError(f"{self.path}: the video stream holds no frame; replace the file")
         except BaseException:
             self.close()
             raise
@@ -72,54 +75,17 @@ class VideoFile(Video):
     def __len__(self) -> int:
         return self._length
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the upright frames; the first use of it decodes a frame, to see how it is turned."""
+        if self._upright_size is None:
+            self._upright_size = self.frames([0]).shape[1:3]
+        return self._upright_size
+
     def close(self) -> None:
         """Let go of the file and the packets kept."""
-        self._packets = None
         self._closed = True
-        self._container.close()
-
-    def _index_packets(self) -> list[Packet[VideoStream]] | None:
-        """Read all packets once; keep them if the file is small."""
-        codec = self._stream.codec_context.codec.canonical_name
-        packets: list[Packet[VideoStream]] | None = []
-        kept_bytes = 0
-        try:
-            for packet in self._container.demux(self._stream):
-                if not packet.size:
-                    if packet.dts is not None:
-                        self._index.note_empty_packet()
-                    continue
-                self._index.add(packet, codec)
-                kept_bytes += packet.size
-                if packets is not None and kept_bytes <= _KEPT_BYTES:
-                    packets.append(packet)
-                else:
-                    packets = None
-        except av.FFmpegError as error:
-            raise VideoError(
-                f"{self.path}: the file is damaged after packet {len(self._index.sizes)} ({error.strerror}); replace it"
-            ) from error
-        missing = self._stream.frames - len(self._index.sizes)
-        if missing > 0 and "mp4" in self._container.format.name and self._ends_early():
-            raise VideoError(
-                f"{self.path}: the file is cut off, {missing} of its {self._stream.frames} frames lie beyond its end; "
-                "copy or download it again"
-            )
-        return packets
-
-    def _ends_early(self) -> bool:
-        end = self.path.stat().st_size
-        return any(entry.pos + entry.size > end for entry in self._stream.index_entries)
-
-    def _rate(self) -> float:
-        """Take the container's average rate where the timestamps agree within 2 %, and theirs where they do not."""
-        stated = float(self._stream.average_rate or self._stream.guessed_rate or 0)
-        shown = self._index.frames
-        if len(shown) > 1 and self._stream.time_base:
-            ticks = self._index.time(shown[-1]) - self._index.time(shown[0])
-            measured = (len(shown) - 1) / float(ticks * self._stream.time_base)
-            return stated if abs(stated - measured) <= 0.02 * measured else measured
-        return stated if 0 < stated <= 1000 else ASSUMED_FPS
+        self._source.close()
 
     def _read(self, numbers: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         if self._closed:
@@ -128,7 +94,7 @@ class VideoFile(Video):
             try:
                 for number, frame in self._decode_groups(numbers):
                     yield number, self._to_rgb(frame)
-            except (_BrokenPromiseError, av.FFmpegError) as error:
+            except (BrokenPromiseError, av.FFmpegError) as error:
                 self._settle(error)
             else:
                 return
@@ -179,86 +145,73 @@ class VideoFile(Video):
 
     def _decode_groups(self, numbers: Sequence[int]) -> Iterator[tuple[int, VideoFrame]]:
         """Decode, for each wanted frame, from its keyframe to it, and no further."""
-        number_of = {self._index.time(self._index.frames[number]): number for number in numbers}
-        last_of: dict[int, int] = {}  # from the packet at which to start to the last packet needed
+        wanted_from: dict[int, dict[int, int]] = {}  # where to start: packet wanted: number of its frame
         for number in numbers:
             packet = self._index.frames[number]
-            start = self._index.start_of(packet)
-            last_of[start] = max(packet, last_of.get(start, 0))
-        for start, last in sorted(last_of.items()):
-            for frame in self._decode_group(start, last):
-                if frame.pts in number_of:
-                    yield number_of[frame.pts], frame
+            wanted_from.setdefault(self._index.start_of(packet), {})[packet] = number
+        for start, wanted in sorted(wanted_from.items()):
+            yield from self._decode_group(start, wanted)
 
-    def _decode_group(self, start: int, last: int) -> Iterator[VideoFrame]:
-        """Decode packets start..last on their own; the frames must be those that the packets promise."""
-        index = self._index
-        first_time = index.time(start)
+    def _decode_group(self, start: int, wanted: Mapping[int, int]) -> Iterator[tuple[int, VideoFrame]]:
+        """Decode from a keyframe to the last wanted packet; the frames must be those that the packets promise."""
+        index, times = self._index, self._index.pts
+        last = max(wanted)
+        first_time = times[start]
+        number_of = {times[packet]: number for packet, number in wanted.items()}
+        skipped = index.disposable.intersection(range(start + 1, last)).difference(wanted)
         promised = sorted(
-            index.time(packet)
+            times[packet]
             for packet in range(start, last + 1)
-            if index.shown[packet] and index.time(packet) >= first_time
+            if packet not in skipped and index.shown[packet] and times[packet] >= first_time
         )
         place = 0
-        for frame in self._feed(start, last):
-            if frame.pts is not None and frame.pts < first_time:
+        for frame in self._feed(start, last, skipped):
+            time = frame.pts
+            if time is not None and time < first_time:
                 continue  # leads an open group of pictures: belongs to the group before
-            if place == len(promised) or frame.pts != promised[place]:
+            if place == len(promised) or time != promised[place]:
                 raise self._broken("is not where its packet says", promised, place)
-            if frame.is_corrupt or (frame.pts == first_time and not frame.key_frame):
+            if frame.is_corrupt or (time == first_time and not frame.key_frame):
                 raise self._broken("is damaged or no keyframe", promised, place)
             place += 1
-            yield frame
+            if time in number_of:
+                yield number_of[time], frame
         if place < len(promised):
             raise self._broken("is missing", promised, place)
 
-    def _broken(self, what: str, promised: Sequence[int], place: int) -> _BrokenPromiseError:
+    def _broken(self, what: str, promised: Sequence[int], place: int) -> BrokenPromiseError:
         index = self._index
-        number = bisect_left(index.frames, promised[min(place, len(promised) - 1)], key=index.time)
-        return _BrokenPromiseError(f"frame {number}, at {number / self.fps:.2f} s, {what}")
+        number = bisect_left(index.frames, promised[min(place, len(promised) - 1)], key=index.pts.__getitem__)
+        return BrokenPromiseError(f"frame {number}, at {number / self.fps:.2f} s, {what}")
 
-    def _feed(self, start: int, last: int) -> Iterator[VideoFrame]:
+    def _feed(self, start: int, last: int, skipped: Set[int] = frozenset()) -> Iterator[VideoFrame]:
+        """Decode packets start..last on their own, except for the pictures skipped, which no other one needs."""
         if not self._primed:
             self._primed = True
-            if start and self._stream.codec_context.codec.canonical_name == "mpeg4":
-                # The encoder's name, on which the arithmetic depends, may stand in the first packet only.
+            if start and self._index.first_tells_encoder:
                 for _ in self._feed(0, 0):
                     pass
-        packets = self._packets[start : last + 1] if self._packets is not None else self._seek(start, last)
+        context = None
         try:
-            for packet in packets:
-                yield from self._stream.codec_context.decode(packet)
-            yield from self._stream.codec_context.decode(None)
+            for number, packet in enumerate(self._source.packets(start, last), start):
+                if context is None:
+                    context = self._source.context  # of the container that a seek may have opened again
+                context.skip_frame = "NONREF" if number in skipped else "DEFAULT"
+                yield from context.decode(packet)
+            if context is not None:
+                yield from context.decode(None)
         finally:
-            self._stream.codec_context.flush_buffers()
-            self._stream.codec_context.reorder_depth = self._reorder_depth  # which flushing may forget
-
-    def _seek(self, start: int, last: int) -> Iterator[Packet[VideoStream]]:
-        """Read packets start..last from the file again, each recognized by its place in the file."""
-        self._container.seek(self._index.time(start), stream=self._stream)
-        packets = self._container.demux(self._stream)
-        number = self._index.find(packet := next(packets))
-        if number is None or number > start:
-            self._container.close()
-            self._container, self._stream = open_stream(self.path)
-            packets = self._container.demux(self._stream)
-            number, packet = 0, next(packets)
-        while number <= last:
-            if packet.size:
-                if (packet.pos, packet.size) != (self._index.positions[number], self._index.sizes[number]):
-                    raise _BrokenPromiseError("packets after a seek are not those of the first pass")
-                if number >= start:
-                    packet.pts, packet.dts = self._index.pts[number], self._index.dts[number]
-                    yield packet
-                number += 1
-            elif packet.dts is None:
-                break
-            packet = next(packets)
+            if context is not None:
+                context.skip_frame = "DEFAULT"
+                context.flush_buffers()
+                context.reorder_depth = self._reorder_depth  # which flushing may forget
 
     def _to_rgb(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        width, height = self._size
-        scaling = Interpolation.BILINEAR if (frame.width, frame.height) == self._size else Interpolation.BICUBIC
+        width, height = self._stored_size
+        scaling = Interpolation.BILINEAR if (frame.width, frame.height) == self._stored_size else Interpolation.BICUBIC
         rgb = self._reformatter.reformat(
             frame, width=width, height=height, format="rgb24", interpolation=scaling, threads=1
         )
-        return upright(np.asarray(rgb.to_ndarray(), np.uint8), frame)
+        plane = rgb.planes[0]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(height, plane.line_size)
+        return upright(rows[:, : 3 * width].reshape(height, width, 3), frame)
