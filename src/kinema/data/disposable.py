@@ -102,6 +102,6 @@ def _hevc_layer(data: memoryview, starts: Iterator[int]) -> Layer:
 
 def _mpeg4_layer(data: memoryview) -> Layer:
     """Say whether a packet is one B-VOP and nothing else."""
-    if bytes(data[:4]) != _VOP or len(data) < 5 or data[4] >> 6 != 2:
-        return 0, False
-    return 0, bytes(data).find(_VOP, 4) < 0
+    content = bytes(data)
+    alone = content.startswith(_VOP) and len(content) > 4 and content[4] >> 6 == 2 and content.find(_VOP, 4) < 0
+    return 0, alone

@@ -42,6 +42,7 @@ class PacketIndex:
         self.pts = array("q")
         self.dts = array("q")
         self.positions = array("q")
+        self.places = array("q")  # where their bytes lie in the file, if that was found out
         self.sizes = array("q")
         self.shown = bytearray()
         self.keys = array("q")

@@ -5,7 +5,6 @@ Each source has the decoder that its packets are for. All of them give the same 
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, cast
@@ -103,31 +102,25 @@ class SoughtPackets(PacketSource):
 class BarePackets(PacketSource):
     """Packets read as bytes from where they lie in the file; the container is not opened."""
 
-    def __init__(self, path: Path, settings: DecoderSettings, index: PacketIndex, gap: int) -> None:
+    def __init__(self, path: Path, settings: DecoderSettings, index: PacketIndex) -> None:
         """Open the file.
 
         Args:
             path: The file.
             settings: How the decoder is set up.
-            index: The packets; none of them is more than its bytes and times.
-            gap: Bytes between a packet's place and its data.
+            index: The packets, with their places; none of them is more than its bytes and times.
         """
         self.context = settings.make_decoder()
         self._index = index
         self._keys = frozenset(index.keys)
-        self._gap = gap
         self._file = path.open("rb", buffering=0)
-
-    def stat(self) -> os.stat_result:
-        """Say what the open file is."""
-        return os.fstat(self._file.fileno())
 
     def packets(self, start: int, last: int) -> Iterator[Packet[VideoStream]]:
         """Read packets start..last."""
         index = self._index
         for number in range(start, last + 1):
             packet = cast("Packet[VideoStream]", Packet(index.sizes[number]))
-            self._file.seek(index.positions[number] + self._gap)
+            self._file.seek(index.places[number])
             if self._file.readinto(memoryview(packet)) != index.sizes[number]:
                 raise BrokenPromiseError("the file is shorter than its index")
             packet.pts, packet.dts = _time(index.pts[number]), _time(index.dts[number])

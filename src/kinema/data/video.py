@@ -22,11 +22,12 @@ VIDEO_EXTENSIONS = frozenset(
 )
 
 
-def open_video(path: str | Path) -> Video:
+def open_video(path: str | Path, *, index_cache: bool = False) -> Video:
     """Open a video file or a folder of numbered frames.
 
     Args:
         path: The file or folder.
+        index_cache: Whether what the pass over a file's packets finds is kept for the next time (`index_cache.py`).
 
     Returns:
         The video, to be closed after use (`with open_video(path) as video: ...`).
@@ -47,7 +48,7 @@ def open_video(path: str | Path) -> Video:
         raise VideoError(f"{path}: neither a file nor a folder; give a video file or a folder of frames")
     if size == 0:
         raise VideoError(f"{path}: the file is empty; copy or download it again")
-    return VideoFile(path)
+    return VideoFile(path, index_cache=index_cache)
 
 
 def is_video(path: Path) -> bool:

@@ -14,12 +14,13 @@ complaint (flipped bits in H.264, HEVC, VP8 or VP9 may do so), or that a Matrosk
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
+from kinema.data import index_cache as cache
 from kinema.data.packet_source import BrokenPromiseError
 from kinema.data.video_base import Video, VideoError
 from kinema.data.video_indexing import index_file
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from numpy.typing import NDArray
 
+    from kinema.data.packet_index import PacketIndex
+    from kinema.data.packet_source import PacketSource
+    from kinema.data.video_indexing import StreamFacts
+
 # Packets of a file up to this size stay in memory, so that reading needs no seek. What is larger (4K of more than some
 # seconds) is read again by seeking, a packet at a time.
 _KEPT_BYTES: Final = 32 * 2**20
@@ -40,37 +45,61 @@ _KEPT_BYTES: Final = 32 * 2**20
 class VideoFile(Video):
     """A video file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, index_cache: bool = False) -> None:
         """Open the file and index its packets.
 
         Args:
             path: A file that exists.
+            index_cache: Whether the index is looked up in the cache first, and kept there.
 
         Raises:
             VideoError: It is no video, holds none, or is cut off or damaged so that its frames cannot be counted.
         """
         self.path = path
         self._reformatter = VideoReformatter()
-        self._open()
-
-    def _open(self) -> None:
-        file = index_file(self.path, kept_bytes=_KEPT_BYTES)
         self._closed = False
-        self._primed = False
-        self._index, self._source = file.index, file.source
-        facts = file.facts
-        self.codec_name, self.container_name = facts.codec_name, facts.container_name
-        self.fps, self.sequential_reason = facts.fps, facts.sequential_reason
-        self._stored_size = facts.width, facts.height
-        self._reorder_depth = facts.reorder_depth
         self._upright_size: tuple[int, int] | None = None
+        state = cache.state_of(path) if index_cache and cache.cache_folder() else None
+        self._from_cache = state is not None and self._open_cached(state)
+        if not self._from_cache:
+            self._open_anew(state)
+
+    def _open_cached(self, state: dict[str, Any]) -> bool:
+        """Open the file by what an earlier pass found; say whether that was there."""
+        entry = cache.load(self.path, state)
+        try:
+            source = entry.source(self.path) if entry is not None else None
+        except (OSError, ValueError, TypeError, av.FFmpegError):
+            return False
+        if entry is None or cache.state_of(self.path) != state:  # changed since: what is open may be either state
+            if source is not None:
+                source.close()
+            return False
+        self._take(entry.facts, entry.index, source)
+        self._length = entry.num_frames
+        return True
+
+    def _open_anew(self, state: dict[str, Any] | None) -> None:
+        """Open the file by a pass over its packets, and keep what it found under a state of the file."""
+        file = index_file(self.path, kept_bytes=_KEPT_BYTES)
+        self._take(file.facts, file.index, file.source)
         try:
             self._length = len(self._index.frames) if self.sequential_reason is None else self._count()
             if not self._length:
                 raise VideoError(f"{self.path}: the video stream holds no frame; replace the file")
+            if state is not None:
+                cache.store(self.path, state, file, self._length)
         except BaseException:
             self.close()
             raise
+
+    def _take(self, facts: StreamFacts, index: PacketIndex, source: PacketSource | None) -> None:
+        self._index, self._source = index, source
+        self._primed = False
+        self.codec_name, self.container_name = facts.codec_name, facts.container_name
+        self.fps, self.sequential_reason = facts.fps, facts.sequential_reason
+        self._stored_size = facts.width, facts.height
+        self._reorder_depth = facts.reorder_depth
 
     def __len__(self) -> int:
         return self._length
@@ -85,12 +114,13 @@ class VideoFile(Video):
     def close(self) -> None:
         """Let go of the file and the packets kept."""
         self._closed = True
-        self._source.close()
+        if self._source is not None:
+            self._source.close()
 
     def _read(self, numbers: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         if self._closed:
             raise ValueError(f"video must be open to be read, got a closed one ({self.path}); open it again")
-        if self.sequential_reason is None:
+        while self.sequential_reason is None:
             try:
                 for number, frame in self._decode_groups(numbers):
                     yield number, self._to_rgb(frame)
@@ -109,7 +139,19 @@ class VideoFile(Video):
         )
 
     def _settle(self, error: Exception) -> None:
-        """After a broken promise: is the file damaged, or are its packets to be counted otherwise?"""
+        """After a broken promise: is the file damaged, or are its packets to be counted otherwise?
+
+        One that the cache has made is tried again with an index of its own.
+        """
+        if self._from_cache:
+            self.close()
+            cache.forget(self.path)
+            self._from_cache = self._closed = False
+            length = self._length
+            self._open_anew(None)
+            if self._length == length:
+                return
+            raise VideoError(f"{self.path}: the file changed while it was open; open it again") from error
         length = self._count()  # a VideoError where damage is reported
         if length < self._length:
             raise VideoError(
@@ -191,6 +233,7 @@ class VideoFile(Video):
             if start and self._index.first_tells_encoder:
                 for _ in self._feed(0, 0):
                     pass
+        assert self._source is not None
         context = None
         try:
             for number, packet in enumerate(self._source.packets(start, last), start):

@@ -140,7 +140,7 @@ def upright(rgb: NDArray[np.uint8], frame: VideoFrame) -> NDArray[np.uint8]:
     Returns:
         The picture as it is meant to be seen, [H, W, 3] or, after a quarter turn, [W, H, 3].
     """
-    a, b, c, d = _display_matrix(frame)
+    a, b, c, d = display_matrix(frame)
     if abs(a) + abs(d) >= abs(b) + abs(c):
         across, down = a, d
     else:
@@ -149,7 +149,7 @@ def upright(rgb: NDArray[np.uint8], frame: VideoFrame) -> NDArray[np.uint8]:
     return rgb[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1]
 
 
-def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
+def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
     """Read the four numbers of the display matrix that turn and mirror, [[a, b], [c, d]] row by row."""
     try:
         side_data = cast("SideDataContainer", frame.side_data)
