@@ -46,7 +46,8 @@ def layer_reader(codec: str, extradata: bytes | None) -> Callable[[memoryview], 
 def disposable_packets(layers: list[Layer]) -> frozenset[int]:
     """Number the packets that no other needs: those unused in their own layer, where that is the highest."""
     highest = max((layer for layer, _ in layers), default=0)
-    return frozenset(number for number, layer in enumerate(layers) if layer == (highest, True))
+    wanted = highest, True
+    return frozenset([number for number, layer in enumerate(layers) if layer == wanted])
 
 
 def _by_length(data: memoryview, num_bytes: int) -> Iterator[int]:

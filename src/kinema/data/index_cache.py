@@ -210,7 +210,7 @@ def _prove_bare(path: Path, file: IndexedFile) -> DecoderSettings | None:
         or not isinstance(source, KeptPackets)
     ):
         return None
-    index.places = _places(path.read_bytes(), source.packets(0, len(index.sizes) - 1), index.positions)
+    index.places = _places(path.read_bytes(), source.packets(range(len(index.sizes))), index.positions)
     if not index.places:
         return None
     try:
@@ -240,7 +240,7 @@ def _places(content: bytes, packets: Iterable[Packet[VideoStream]], positions: I
 def _decode_key(source: PacketSource, key: int, reorder_depth: int) -> list[VideoFrame]:
     context: VideoCodecContext = source.context
     try:
-        frames = [frame for packet in source.packets(key, key) for frame in context.decode(packet)]
+        frames = [frame for packet in source.packets([key]) for frame in context.decode(packet)]
         return frames + context.decode(None)
     finally:
         context.flush_buffers()

@@ -34,8 +34,8 @@ class PacketSource(ABC):
     context: VideoCodecContext
 
     @abstractmethod
-    def packets(self, start: int, last: int) -> Iterable[Packet[VideoStream]]:
-        """Give packets start..last."""
+    def packets(self, numbers: Sequence[int]) -> Iterable[Packet[VideoStream]]:
+        """Give the packets of these numbers, which ascend from a keyframe's."""
 
     @abstractmethod
     def close(self) -> None:
@@ -50,9 +50,9 @@ class KeptPackets(PacketSource):
         self._container = container
         self._packets = packets
 
-    def packets(self, start: int, last: int) -> Iterable[Packet[VideoStream]]:
-        """Give packets start..last."""
-        return self._packets[start : last + 1]
+    def packets(self, numbers: Sequence[int]) -> Iterable[Packet[VideoStream]]:
+        """Give packets by number."""
+        return [self._packets[number] for number in numbers]
 
     def close(self) -> None:
         """Let go of the packets and the file."""
@@ -69,9 +69,10 @@ class SoughtPackets(PacketSource):
         self._container, self._stream = container, stream
         self._index = index
 
-    def packets(self, start: int, last: int) -> Iterator[Packet[VideoStream]]:
-        """Read packets start..last."""
+    def packets(self, numbers: Sequence[int]) -> Iterator[Packet[VideoStream]]:
+        """Seek to the first packet and read on to the last."""
         index = self._index
+        start, last, wanted = numbers[0], numbers[-1], frozenset(numbers)
         self._container.seek(index.pts[start], stream=self._stream)
         packets = self._container.demux(self._stream)
         number = index.find(packet := next(packets))
@@ -86,7 +87,7 @@ class SoughtPackets(PacketSource):
                 position = NOTHING if packet.pos is None else packet.pos
                 if (position, packet.size) != (index.positions[number], index.sizes[number]):
                     raise BrokenPromiseError("packets after a seek are not those of the first pass")
-                if number >= start:
+                if number in wanted:
                     packet.pts, packet.dts = _time(index.pts[number]), _time(index.dts[number])
                     yield packet
                 number += 1
@@ -115,10 +116,10 @@ class BarePackets(PacketSource):
         self._keys = frozenset(index.keys)
         self._file = path.open("rb", buffering=0)
 
-    def packets(self, start: int, last: int) -> Iterator[Packet[VideoStream]]:
-        """Read packets start..last."""
+    def packets(self, numbers: Sequence[int]) -> Iterator[Packet[VideoStream]]:
+        """Read packets by number."""
         index = self._index
-        for number in range(start, last + 1):
+        for number in numbers:
             packet = cast("Packet[VideoStream]", Packet(index.sizes[number]))
             self._file.seek(index.places[number])
             if self._file.readinto(memoryview(packet)) != index.sizes[number]:

@@ -6,6 +6,7 @@ cannot be decoded exactly is a `VideoError`, never a guess. How, is told in `vid
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 from kinema.data.frame_folder import FrameFolder, is_frame_folder
@@ -43,6 +44,8 @@ def open_video(path: str | Path, *, index_cache: bool = False) -> Video:
     except FileNotFoundError as error:
         raise VideoError(f"{path}: no such file or folder; check the path") from error
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise VideoError(f"{path}: links that lead in a ring; give the file itself") from error
         raise VideoError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
     if not path.is_file():
         raise VideoError(f"{path}: neither a file nor a folder; give a video file or a folder of frames")

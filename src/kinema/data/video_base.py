@@ -53,7 +53,7 @@ def check_size(path: Path, *, width: int, height: int) -> None:
         VideoError: No size, or one above the bounds.
     """
     if min(width, height) < 1:
-        raise VideoError(f"{path}: its pictures have no size ({width}x{height}); replace the file")
+        raise VideoError(f"{path}: its pictures have no size, or more than {MAX_PIXELS} pixels; replace the file")
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         raise VideoError(
             f"{path}: its pictures must be at most {MAX_SIDE} pixels a side and {MAX_PIXELS} in all, "

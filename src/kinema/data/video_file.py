@@ -1,8 +1,8 @@
 """A video file, decoded by FFmpeg through PyAV, frame by frame number.
 
 Opening reads all packets once without decoding (`video_indexing.py`). Where they prove which packet holds which frame
-(`packet_index.py`), only the groups of pictures that hold wanted frames are decoded, without the pictures that nothing
-wanted needs, and each frame is held against what the packets promised; where they do not prove it, or a promise is
+(`packet_index.py`), only the groups of pictures that hold wanted frames are decoded, without the pictures that no other
+needs, and each frame is held against what the packets promised; where they do not prove it, or a promise is
 broken, the file is decoded in sequence from its start. With the cached index (`index_cache.py`) that pass is skipped.
 
 Rotation and mirroring tags are applied, the pixel's aspect ratio is not. Where the picture size changes midway, frames
@@ -27,7 +27,7 @@ from kinema.data.video_indexing import index_file
 from kinema.data.video_stream import all_frames, open_stream, upright
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence, Set
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from av.video.frame import VideoFrame
@@ -197,17 +197,17 @@ class VideoFile(Video):
     def _decode_group(self, start: int, wanted: Mapping[int, int]) -> Iterator[tuple[int, VideoFrame]]:
         """Decode from a keyframe to the last wanted packet; the frames must be those that the packets promise."""
         index, times = self._index, self._index.pts
-        last = max(wanted)
         first_time = times[start]
         number_of = {times[packet]: number for packet, number in wanted.items()}
-        skipped = index.disposable.intersection(range(start + 1, last)).difference(wanted)
-        promised = sorted(
-            times[packet]
-            for packet in range(start, last + 1)
-            if packet not in skipped and index.shown[packet] and times[packet] >= first_time
-        )
+        unneeded = index.disposable
+        fed = [
+            packet
+            for packet in range(start, max(wanted) + 1)
+            if packet not in unneeded or packet in wanted or packet == start
+        ]
+        promised = sorted(times[packet] for packet in fed if index.shown[packet] and times[packet] >= first_time)
         place = 0
-        for frame in self._feed(start, last, skipped):
+        for frame in self._feed(fed):
             time = frame.pts
             if time is not None and time < first_time:
                 continue  # leads an open group of pictures: belongs to the group before
@@ -226,26 +226,23 @@ class VideoFile(Video):
         number = bisect_left(index.frames, promised[min(place, len(promised) - 1)], key=index.pts.__getitem__)
         return BrokenPromiseError(f"frame {number}, at {number / self.fps:.2f} s, {what}")
 
-    def _feed(self, start: int, last: int, skipped: Set[int] = frozenset()) -> Iterator[VideoFrame]:
-        """Decode packets start..last on their own, except for the pictures skipped, which no other one needs."""
+    def _feed(self, packets: Sequence[int]) -> Iterator[VideoFrame]:
+        """Decode some packets on their own, from a keyframe on."""
         if not self._primed:
             self._primed = True
-            if start and self._index.first_tells_encoder:
-                for _ in self._feed(0, 0):
+            if packets[0] and self._index.first_tells_encoder:
+                for _ in self._feed([0]):
                     pass
         assert self._source is not None
         context = None
         try:
-            for number, packet in enumerate(self._source.packets(start, last), start):
-                if context is None:
-                    context = self._source.context  # of the container that a seek may have opened again
-                context.skip_frame = "NONREF" if number in skipped else "DEFAULT"
+            for packet in self._source.packets(packets):
+                context = self._source.context  # of the container that a seek may have opened again
                 yield from context.decode(packet)
             if context is not None:
                 yield from context.decode(None)
         finally:
             if context is not None:
-                context.skip_frame = "DEFAULT"
                 context.flush_buffers()
                 context.reorder_depth = self._reorder_depth  # which flushing may forget
 
