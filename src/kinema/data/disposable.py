@@ -79,7 +79,7 @@ def _h264_layer(data: memoryview, starts: Iterator[int]) -> Layer:
             return UNKNOWN
         header = data[start]
         if header & 0x1F not in _H264_SIDE:
-            if header & 0x7F != 1:  # not a slice with nal_ref_idc 0
+            if header != 1:  # not a slice with nal_ref_idc 0
                 return 0, False
             pictures += 1
     return 0, pictures > 0

@@ -102,7 +102,7 @@ def load(path: Path, state: dict[str, Any]) -> CacheEntry | None:
     try:
         content = entry_path.read_bytes()
         return _unpack(content, state)
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, zlib.error):
         return None
 
 
@@ -162,9 +162,8 @@ def _pack(entry: CacheEntry, state: dict[str, Any]) -> bytes:
         "first_tells_encoder": index.first_tells_encoder,
         "lengths": [len(column) for column in columns],
     }
-    steps = np.concatenate(
-        [np.diff(column, prepend=np.int64(0)) for column in columns]
-    )  # small numbers, that pack well
+    # Steps are small numbers, which pack well.
+    steps = np.concatenate([np.diff(column, prepend=np.int64(0)) for column in columns])
     body = json.dumps(header).encode() + b"\n" + zlib.compress(steps.tobytes(), 1)
     return _MAGIC + zlib.crc32(body).to_bytes(4, "little") + body
 

@@ -87,9 +87,10 @@ class Video(ABC):
         """Yield (number, RGB frame [H, W, 3]) for each of the numbers (ascending, distinct), in any order."""
 
     @property
-    @abstractmethod
     def size(self) -> tuple[int, int]:
         """Height and width of the upright frames, (H, W)."""
+        height, width = self.frames([0]).shape[1:3]
+        return height, width
 
     @property
     def duration_seconds(self) -> float:

@@ -108,7 +108,7 @@ class VideoFile(Video):
     def size(self) -> tuple[int, int]:
         """Height and width of the upright frames; the first use of it decodes a frame, to see how it is turned."""
         if self._upright_size is None:
-            self._upright_size = self.frames([0]).shape[1:3]
+            self._upright_size = super().size
         return self._upright_size
 
     def close(self) -> None:
