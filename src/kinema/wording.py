@@ -22,3 +22,13 @@ def nearest(name: str, known: Collection[str]) -> str:
         return difflib.SequenceMatcher(None, match, name).ratio(), -len(set(match) ^ set(name))
 
     return f"did you mean {max(matches, key=likeness)}?"
+
+
+def check(holds: bool, name: str, rule: str, value: object, advice: str) -> None:
+    """Refuses a value in one sentence.
+
+    Raises:
+        ValueError: If the rule does not hold.
+    """
+    if not holds:
+        raise ValueError(f"{name} must {rule}, got {value!r}; {advice}")

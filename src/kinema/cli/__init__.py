@@ -13,10 +13,9 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from kinema.cli import hub, networks, weights
+from kinema.cli import data_motion, hub, networks, weights
 
 if TYPE_CHECKING:
-    from kinema.data.motion import MotionConfig
     from kinema.demo.config import DemoConfig
     from kinema.engine.arguments import CommandParser
     from kinema.engine.recipe import Accelerator, EvaluationRecipe, Recipe
@@ -94,15 +93,6 @@ def demo(config: DemoConfig) -> int:
     return OK
 
 
-def data_motion(out: str, config: MotionConfig) -> int:
-    """Makes the built-in dataset: eight motions, as real video files, drawn or from footage."""
-    from kinema.data.motion import make_motion_dataset
-
-    make_motion_dataset(Path(out), config)
-    print(f"{out}: {config.num_train} training and {config.num_val} validation clips")
-    return OK
-
-
 def _train_arguments(parser: CommandParser) -> None:
     parser.add_dataclass("kinema.engine.recipe", "Recipe", config=True)
     parser.add_flag("--resume", help="Go on with the run in --out, with the recipe that stands there.")
@@ -110,9 +100,10 @@ def _train_arguments(parser: CommandParser) -> None:
 
 
 def _run_train(values: dict[str, Any], argv: Sequence[str]) -> int:
-    from kinema.engine.recipe import Recipe, check
+    from kinema.engine.recipe import Recipe
     from kinema.engine.recipe_files import build
     from kinema.engine.run_folder import RECIPE, stored_recipe
+    from kinema.wording import check
 
     resume, overwrite = values.pop("resume"), values.pop("overwrite")
     if resume and overwrite:
@@ -151,7 +142,7 @@ def _predict_arguments(parser: CommandParser) -> None:
     parser.add_argument("--top", type=int, default=5, help="Classes to name for each file.")
     parser.add_flag("--json", help="Print one line of JSON for each file.")
     parser.add_argument("--num_clips", type=int, default=1, help="Clips along time; their logits are averaged.")
-    parser.add_argument("--num_crops", type=int, default=1, help="Crops of each clip: 1 (centre) or 3.")
+    parser.add_argument("--num_crops", type=int, default=1, help="Crops of each clip: 1 (centre), 3, 5 or 10.")
     parser.add_argument("--accelerator", type=Accelerator, default="auto", help="Device; auto: a GPU if there is one.")
 
 
@@ -168,18 +159,6 @@ def _run_demo(values: dict[str, Any], argv: Sequence[str]) -> int:
     from kinema.engine.recipe_files import build
 
     return demo(build(DemoConfig, values))
-
-
-def _data_motion_arguments(parser: CommandParser) -> None:
-    parser.add_argument("--out", type=str, required=True, help="Folder to make.")
-    parser.add_dataclass("kinema.data.motion", "MotionConfig")
-
-
-def _run_data_motion(values: dict[str, Any], argv: Sequence[str]) -> int:
-    from kinema.data.motion import MotionConfig
-    from kinema.engine.recipe_files import build
-
-    return data_motion(values.pop("out"), build(MotionConfig, values))
 
 
 @dataclass(frozen=True)
@@ -209,7 +188,7 @@ COMMANDS = {
     "sites": Command(networks.sites, networks.sites_arguments, networks.run_sites),
     "import": Command(weights.import_weights, weights.import_arguments, weights.run_import),
     "push": Command(hub.push, hub.push_arguments, hub.run_push),
-    "data motion": Command(data_motion, _data_motion_arguments, _run_data_motion),
+    "data motion": Command(data_motion.data_motion, data_motion.motion_arguments, data_motion.run_motion),
 }
 
 

@@ -77,7 +77,7 @@ def describe_split(train: Sequence[Sample], val: Sequence[Sample], *, group_patt
     """
     parts = {"train": list(train), "val": list(val)}
     groups = {name: _groups(part, group_pattern, must_match=False) for name, part in parts.items()}
-    classes = {name: {sample.class_name for sample in part} for name, part in parts.items()}
+    classes = {name: {each for sample in part for each in sample.class_names} for name, part in parts.items()}
     counts = [
         f"{len(part)} {name} ({len(classes[name])} classes, {len(set(groups[name]))} groups)"
         for name, part in parts.items()
@@ -164,7 +164,7 @@ def _choose(samples: Sequence[Sample], groups: Sequence[_Group], *, val_fraction
     """Chooses the groups to hold out."""
     classes: dict[_Group, Counter[str]] = defaultdict(Counter)
     for sample, group in zip(samples, groups, strict=True):
-        classes[group][sample.class_name] += 1
+        classes[group].update(sample.class_names or ("",))
     # The order comes from a hash of each name, so that a video added later leaves the others' order as it was.
     order = sorted(classes, key=lambda group: _shuffling_key(group, seed=seed))
     counts: dict[_Group, _Counts] = {group: tuple(sorted(classes[group].items())) for group in order}

@@ -6,7 +6,7 @@ the crop that the network sees.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,33 +15,21 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from kinema.data.views import Crop, View
+from kinema.data.crops import crop_box
+from kinema.data.views import View
 from kinema.spec import ClipSpec
 
 _INTERPOLATIONS = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
 
 
-def crop_box(crop: Crop, *, height: int, width: int) -> tuple[int, int, int, int]:
-    """Pixels of a crop in a frame of a given size; a box that is larger than the frame is cut to it.
-
-    Args:
-        crop: The box relative to a frame.
-        height: H in pixels.
-        width: W in pixels.
-
-    Returns:
-        Top, left, height and width of the box in pixels; at least one pixel, and inside the frame.
-    """
-    side = crop.scale * min(height, width)
-    box_width = min(max(round(side * math.sqrt(crop.aspect)), 1), width)
-    box_height = min(max(round(side / math.sqrt(crop.aspect)), 1), height)
-    top = round(crop.center_y * (height - box_height))
-    left = round(crop.center_x * (width - box_width))
-    return top, left, box_height, box_width
-
-
-def make_clip(frames: np.ndarray[Any, np.dtype[np.uint8]], view: View, spec: ClipSpec) -> Tensor:
-    """Crops, scales, mirrors and normalizes; every frame is treated alike.
+def make_clip(
+    frames: np.ndarray[Any, np.dtype[np.uint8]],
+    view: View,
+    spec: ClipSpec,
+    *,
+    change: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Crops, scales, mirrors, changes pixels and normalizes; every frame is treated alike.
 
     Scaling is done on uint8 with antialiasing. A box that is the whole frame and already of the right size is not
     resampled, so such pixels are kept exactly.
@@ -50,6 +38,7 @@ def make_clip(frames: np.ndarray[Any, np.dtype[np.uint8]], view: View, spec: Cli
         frames: Frames of the view, in its order, those of a stack side by side, RGB [T*stack, H, W, 3].
         view: Gives the box and the mirror.
         spec: Gives the stack, the size, the filter, mean and standard deviation.
+        change: What is done in training to the frames that the network would see, uint8 [T*stack, 3, S, S].
 
     Returns:
         The clip [T, stack*3, S, S].
@@ -80,6 +69,8 @@ def make_clip(frames: np.ndarray[Any, np.dtype[np.uint8]], view: View, spec: Cli
         )  # [T*stack, 3, S, S]
     if view.mirrored:
         scaled = F.horizontal_flip(scaled)
+    if change is not None:
+        scaled = change(scaled)
     values = F.to_dtype(scaled.contiguous(), torch.float32, scale=True)
     values = F.normalize(values, mean=list(spec.mean), std=list(spec.std), inplace=True)
     return values.unflatten(0, (-1, spec.stack)).flatten(1, 2)  # [T, stack*3, S, S]

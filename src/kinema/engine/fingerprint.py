@@ -33,7 +33,8 @@ def hash_data(samples: Sequence[Sample]) -> str:
     digest = hashlib.sha256()
     for sample in sorted(samples, key=lambda item: item.name):
         size = _size(sample.path)
-        digest.update(repr((sample.name, sample.class_name, sample.split, sample.group, size)).encode())
+        shown = sample.class_names if sample.also else sample.class_name
+        digest.update(repr((sample.name, shown, sample.split, sample.group, size)).encode())
     return digest.hexdigest()[:16]
 
 

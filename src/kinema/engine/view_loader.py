@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from kinema.data.annotations import Sample
 from kinema.data.dataset import load_views
-from kinema.data.video import VideoError, open_video
+from kinema.data.section import open_sample
+from kinema.data.video import VideoError
 from kinema.data.views import View
 from kinema.spec import ClipSpec
 
@@ -45,7 +46,7 @@ class EvaluationClips(Dataset[tuple[int, Tensor | str]]):
     def __getitem__(self, index: int) -> tuple[int, Tensor | str]:
         views = self.views(index) if callable(self.views) else self.views
         try:
-            with open_video(self.samples[index].path) as video:
+            with open_sample(self.samples[index]) as video:
                 return index, load_views(video, views, self.spec)
         except VideoError as error:
             return index, str(error)

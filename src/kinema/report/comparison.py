@@ -9,7 +9,7 @@ import numpy as np
 
 from kinema.data.annotations import Sample
 from kinema.data.dataset import load_views
-from kinema.data.video import open_video
+from kinema.data.section import open_sample
 from kinema.data.views import grid_views
 from kinema.engine.evaluate import Evaluation, wilson_interval
 from kinema.models.cost import Cost
@@ -210,7 +210,7 @@ def clip_card(
     Raises:
         VideoError: If the video cannot be read.
     """
-    with open_video(sample.path) as video:
+    with open_sample(sample) as video:
         frames = clip_frames(load_views(video, grid_views(spec), spec)[0], spec=spec)
     guesses = [
         Guess(name=run.title, color=run.color, top=top, correct=top[0][0] == sample.class_name)

@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from kinema.data.annotations.class_folder import read_class_folders
-from kinema.data.annotations.csv_file import read_csv
-from kinema.data.annotations.sample import Sample
+from kinema.data.annotations.formats import FORMATS, Format, read_annotations
+from kinema.data.annotations.sample import Sample, Section
+from kinema.data.annotations.source import Annotations, Source
+from kinema.data.annotations.table import SampleTable, TableBuilder
 
-__all__ = ["Sample", "read_samples"]
+__all__ = [
+    "FORMATS",
+    "Annotations",
+    "Format",
+    "Sample",
+    "SampleTable",
+    "Section",
+    "Source",
+    "TableBuilder",
+    "read_annotations",
+    "read_samples",
+]
 
 
-def read_samples(root: Path, *, annotations: Path | None = None) -> list[Sample]:
-    """Reads the samples of a dataset.
+def read_samples(root: Path, *, annotations: Path | None = None) -> Sequence[Sample]:
+    """Reads the samples of a dataset in whatever format it is; `read_annotations` tells more of it.
 
     Args:
         root: The folder of the videos.
-        annotations: A CSV `path,label[,split][,group]`; without it the folders are the classes.
+        annotations: The annotation file, where it is not found in the root.
 
     Returns:
         The samples, sorted by name.
 
     Raises:
-        ValueError: If the root is no folder, or what stands there is not in the layout that was looked for.
+        ValueError: If the root is no folder, or what stands there is in no format that is known.
     """
-    if not root.is_dir():
-        raise ValueError(f"root must be a folder of videos, got {root}; check the path")
-    samples = read_class_folders(root) if annotations is None else read_csv(annotations, root=root)
+    samples = read_annotations(Source(root=root, annotations=annotations)).samples
     return sorted(samples, key=lambda sample: sample.name)

@@ -6,27 +6,34 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kinema.data.annotations.sample import SPLIT_NAMES, Sample
+from kinema.data.annotations.source import Annotations, Source
 from kinema.data.video import is_video
 from kinema.wording import listed
 
 _LAYOUT = "<root>/train/<class>/<video> and <root>/val/<class>/<video>, or <root>/<class>/<video>"
 
 
-def read_class_folders(root: Path) -> list[Sample]:
+def detect(source: Source) -> bool:
+    """Tells whether the root's folders may be its classes: no annotation file is named."""
+    return source.annotations is None
+
+
+def read(source: Source) -> Annotations:
     """Reads a dataset whose folders are its classes.
 
     Videos are files or folders of numbered frames, at any depth inside a class folder. Names are kept as they stand;
     hidden entries and files that are no videos are passed over. A class must have a video in at least one split.
 
     Args:
-        root: The folder to read.
+        source: Its root is the folder to read.
 
     Returns:
-        The samples, sorted by name.
+        The samples, sorted by name, and the classes, sorted too.
 
     Raises:
         ValueError: If the folders are not in one of the two layouts or a class has no video.
     """
+    root = source.root
     splits = _split_folders(root)
     if splits:
         samples = [
@@ -35,7 +42,16 @@ def read_class_folders(root: Path) -> list[Sample]:
     else:
         samples = _read_classes(root, root=root, split=None)
     _check_every_class_has_videos([root] if not splits else list(splits.values()), samples, root=root)
-    return sorted(samples, key=lambda sample: sample.name)
+    return Annotations(
+        format="class_folders",
+        samples=sorted(samples, key=lambda sample: sample.name),
+        class_names=tuple(sorted({sample.class_name for sample in samples})),
+    )
+
+
+def holds_videos(root: Path) -> bool:
+    """Tells whether a folder of a root holds videos, so that the folders may be the classes."""
+    return any(next(_videos(folder), None) is not None for folder in _class_folders(root))
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
