@@ -6,6 +6,7 @@ cannot be decoded exactly is a `VideoError`, never a guess. How, is told in `vid
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 from kinema.data.frame_folder import FrameFolder, is_frame_folder
@@ -22,11 +23,12 @@ VIDEO_EXTENSIONS = frozenset(
 )
 
 
-def open_video(path: str | Path) -> Video:
+def open_video(path: str | Path, *, index_cache: bool = False) -> Video:
     """Open a video file or a folder of numbered frames.
 
     Args:
         path: The file or folder.
+        index_cache: Whether what the pass over a file's packets finds is kept for the next time (`index_cache.py`).
 
     Returns:
         The video, to be closed after use (`with open_video(path) as video: ...`).
@@ -42,12 +44,14 @@ def open_video(path: str | Path) -> Video:
     except FileNotFoundError as error:
         raise VideoError(f"{path}: no such file or folder; check the path") from error
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise VideoError(f"{path}: links that lead in a ring; give the file itself") from error
         raise VideoError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
     if not path.is_file():
         raise VideoError(f"{path}: neither a file nor a folder; give a video file or a folder of frames")
     if size == 0:
         raise VideoError(f"{path}: the file is empty; copy or download it again")
-    return VideoFile(path)
+    return VideoFile(path, index_cache=index_cache)
 
 
 def is_video(path: Path) -> bool:

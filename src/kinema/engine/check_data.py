@@ -200,7 +200,11 @@ def _read(root: str, config: CheckConfig) -> tuple[Annotations | None, list[Find
     ]
     flat = bool(samples) and all("/" not in sample.name for sample in samples)
     plain = Annotations(format="", samples=samples, class_names=())
-    return plain, found("unlabelled" if flat else "annotations", [item])
+    if flat:
+        return plain, found(
+            "unlabelled", [Item(name=root, reason="videos lie in it, and no annotations or class folders")]
+        )
+    return plain, found("annotations", [item])
 
 
 def _are_class_folders(root: str, config: CheckConfig) -> bool:
@@ -209,8 +213,8 @@ def _are_class_folders(root: str, config: CheckConfig) -> bool:
         return False
     try:
         return detect_format(Source(root=Path(root))) == CLASS_FOLDERS
-    except ValueError:  # several datasets, or none
-        return False
+    except ValueError:  # several datasets, or videos without folders and annotations
+        return not Source(root=Path(root)).files(".*")
 
 
 def _look(
