@@ -21,7 +21,7 @@ from kinema.data.section import open_sample
 from kinema.data.transforms import make_clip
 from kinema.data.video import Video
 from kinema.data.views import Augmentation, View, draw_view, stacked_indices
-from kinema.spec import ClipSpec
+from kinema.spec import ClipSpec, Modality
 from kinema.wording import nearest
 
 
@@ -80,7 +80,7 @@ class TrainingClips(Dataset[TrainingItem]):
         """
         epoch, index = key
         view, label = self.draw(epoch, index)
-        with open_sample(self.samples[index]) as video:
+        with open_sample(self.samples[index], modality=self.spec.modality) as video:
             clip = load_views(video, [view], self.spec)[0]
         return {"clip": clip, "label": label, "index": index}
 
@@ -131,7 +131,7 @@ def load_views(video: Video, views: Sequence[View], spec: ClipSpec) -> Tensor:
     """Reads a video through views; a frame that several of them need is decoded once.
 
     Args:
-        video: An open video.
+        video: An open video of the spec's modality.
         views: Where to look.
         spec: How frames become a clip.
 
@@ -141,7 +141,8 @@ def load_views(video: Video, views: Sequence[View], spec: ClipSpec) -> Tensor:
     Raises:
         VideoError: If a frame cannot be read.
     """
-    indices = [stacked_indices(view, len(video), stack=spec.stack) for view in views]
+    ahead = spec.modality != "rgb"
+    indices = [stacked_indices(view, len(video), stack=spec.num_read, ahead=ahead) for view in views]
     needed = sorted({index for clip in indices for index in clip})
     place = {index: row for row, index in enumerate(needed)}
     frames = video.frames(needed)
@@ -166,7 +167,7 @@ def labels_of(samples: Sequence[Sample], *, class_names: Sequence[str]) -> list[
 
 
 def measure_timing(
-    samples: Sequence[Sample], *, num_frames: int, limit: int = 64, seed: int = 0
+    samples: Sequence[Sample], *, num_frames: int, limit: int = 64, seed: int = 0, modality: Modality = "rgb"
 ) -> tuple[float, float]:
     """Measures how long the videos are, so that long videos and streams can be run at the speed trained on.
 
@@ -175,6 +176,7 @@ def measure_timing(
         num_frames: T.
         limit: How many of them are opened at most; which ones, the seed decides.
         seed: Of that choice.
+        modality: What is read of them.
 
     Returns:
         Median length of a video in seconds, and time between neighbouring frames of a clip that spans it.
@@ -188,7 +190,7 @@ def measure_timing(
     chosen = np.random.default_rng(seed).permutation(len(samples))[:limit]
     seconds = []
     for index in sorted(chosen.tolist()):
-        with open_sample(samples[index]) as video:
+        with open_sample(samples[index], modality=modality) as video:
             seconds.append(video.duration_seconds)
     span = statistics.median(seconds)
     return span, span / num_frames

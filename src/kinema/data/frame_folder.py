@@ -58,7 +58,7 @@ class FrameFolder(Video):
         """
         self.path = path
         self.fps = ASSUMED_FPS
-        self._files = _frame_files(path)
+        self._files = frame_files(path)
         self._shape = self._load(0).shape
 
     def __len__(self) -> int:
@@ -100,7 +100,12 @@ def _series(files: Iterable[Path]) -> _Series:
     return {key: numbered for key, numbered in series.items() if key not in components}
 
 
-def _frame_files(folder: Path) -> list[Path]:
+def frame_files(folder: Path) -> list[Path]:
+    """List the frames of a folder in their order.
+
+    Raises:
+        VideoError: No frames, a missing frame, or several series of frames.
+    """
     try:
         series = _series(sorted(folder.iterdir()))
     except OSError as error:

@@ -129,13 +129,17 @@ def frame_indices(offsets: Sequence[float], length: int) -> list[int]:
     return [min(math.floor(offset * length + _ROUNDING), length - 1) for offset in offsets]
 
 
-def stacked_indices(view: View, length: int, *, stack: int) -> list[int]:
-    """Frames that a view needs, each in the middle of its neighbours; beyond its ends a video stands still.
+def stacked_indices(view: View, length: int, *, stack: int, ahead: bool = False) -> list[int]:
+    """Frames that a view needs, each with its neighbours; beyond its ends a video stands still.
+
+    Neighbours that follow the sampled frame lie inside the video where it is long enough: as TSN does it for flow,
+    frames are sampled from those that have so many behind them.
 
     Args:
         view: Where to look.
         length: Number of frames of the video.
-        stack: Frames that are stacked, an odd number.
+        stack: Frames that are read for each of the T; an odd number of them where the sampled one is in their middle.
+        ahead: Whether the sampled frame is the first of them.
 
     Returns:
         T * stack frame numbers, those of one stack side by side.
@@ -143,9 +147,10 @@ def stacked_indices(view: View, length: int, *, stack: int) -> list[int]:
     Raises:
         ValueError: If the video has no frame.
     """
-    reach = stack // 2
-    steps = range(-reach, reach + 1)[:: -1 if view.backwards else 1]
-    return [min(max(index + step, 0), length - 1) for index in frame_indices(view.offsets, length) for step in steps]
+    steps = range(stack) if ahead else range(-(stack // 2), stack // 2 + 1)
+    sampled = frame_indices(view.offsets, max(length - steps[-1], 1) if ahead and length else length)
+    ordered = steps[:: -1 if view.backwards else 1]
+    return [min(max(index + step, 0), length - 1) for index in sampled for step in ordered]
 
 
 def segment_offsets(num_frames: int, jitter: Sequence[float] | None = None) -> tuple[float, ...]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
@@ -62,7 +64,7 @@ class CommandParser(jsonargparse.ArgumentParser):
         if not self._get_positional_actions():
             stray = next((values[0] for name, values in words if not name), None)
             check(stray is None, "words", f"be options of {self.prog}", stray, f"see {self.prog} --help")
-        options = ["=".join([name, *values]) for name, values in words if name]
+        options = [part for name, values in words if name for part in _option(name, values)]
         positionals = [word for name, values in words if not name for word in values]
         try:
             values = self.parse_args([*options, "--", *positionals] if positionals else options).as_dict()
@@ -83,10 +85,12 @@ class CommandParser(jsonargparse.ArgumentParser):
         """
         known = {name: action for action in self._actions for name in action.option_strings}
         leaves = [name for name in known if name.startswith("--") and name not in self.group_names]
-        words = iter(argv)
-        for word in words:
+        words = deque(argv)
+        while words:
+            word = words.popleft()
             if word == "--":
                 yield from (("", [rest]) for rest in words)
+                return
             elif not word.startswith("-") or word == "-":
                 yield "", [word]
             else:
@@ -97,15 +101,16 @@ class CommandParser(jsonargparse.ArgumentParser):
                     raise ValueError(f"options must be those of {self.prog}, got {name}; {nearest(name, shown)}")
                 takes_value = inner or (known[name].nargs != 0 and name != "--print_config")
                 if takes_value and not equals:
-                    following = next(words, None)
-                    if following is None:
+                    if not words:
                         raise ValueError(f"{name} must have a value, got none; see {self.prog} --help")
-                    value = following
+                    value = words.popleft()
                 if equals and not takes_value and name != "--print_config":
                     raise ValueError(f"{name} must stand without a value, got {value!r}; leave it out to turn it off")
                 if name == "--config" and not load_yaml(Path(value), cls=self.config_class or dict):
                     continue  # a file of comments only
-                yield name, [value] if takes_value or equals else []
+                several = name in known and known[name].nargs == "+" and not equals
+                more = [words.popleft() for _ in takewhile(_is_number, list(words))] if several else []
+                yield name, [value, *more] if takes_value or equals else []
 
     def _as_given(self, values: dict[str, Any], given: dict[str, list[str]]) -> dict[str, Any]:
         """Puts back words such as `#1` that were read as YAML's nothing; only `null` means none."""
@@ -131,3 +136,12 @@ class CommandParser(jsonargparse.ArgumentParser):
         wanted = " or ".join(plain or literal.replace(", ", " or ") for plain, literal in kinds)
         wanted = wanted.replace("NoneType", "null") or "of the type that --help says"
         return f"{match['key']} must be {wanted}, got {match['value']}"
+
+
+def _option(name: str, values: Sequence[str]) -> list[str]:
+    """Writes an option as one word, or as several where it has several values."""
+    return [name, *values] if len(values) > 1 else ["=".join([name, *values])]
+
+
+def _is_number(word: str) -> bool:
+    return re.fullmatch(r"\d*\.?\d+", word) is not None
