@@ -214,7 +214,7 @@ def create_model(
         ValueError: If a name is unknown, a number is out of range, or weights cannot be had or do not fit.
     """
     if spec is None:
-        in_channels = FRAME_CHANNELS[modality] * choose_stack(modality, stack, short_term=_stack(options))
+        in_channels = choose_stack(modality, stack, short_term=_stack(options)) * FRAME_CHANNELS[modality]
     else:
         check_said_once(spec, modality, stack)
         in_channels = len(spec.mean) * spec.stack
