@@ -83,7 +83,9 @@ def test_what_is_stored_is_the_flow(tmp_path):
 
     assert (extracted.num_new, extracted.errors) == (1, {})
     with open_video(tmp_path / "videos" / "clip") as video:
-        wanted = np.stack([encode_flow(field, bound=10.0) for field in fields_of(video, algorithm="tvl1", short_side=None)])
+        wanted = np.stack(
+            [encode_flow(field, bound=10.0) for field in fields_of(video, algorithm="tvl1", short_side=None)]
+        )
     with open_video(tmp_path / "flow" / "clip", modality="flow") as video:
         codes = video.frames(range(3))
     assert abs(codes.astype(int) - wanted).max() <= 8  # JPEG
@@ -94,7 +96,9 @@ def test_what_is_stored_is_the_flow(tmp_path):
 
 
 def samples_of(root):
-    return [Sample(path=path, class_name="a", name=path.relative_to(root).as_posix()) for path in sorted(root.iterdir())]
+    return [
+        Sample(path=path, class_name="a", name=path.relative_to(root).as_posix()) for path in sorted(root.iterdir())
+    ]
 
 
 @pytest.fixture
@@ -242,7 +246,7 @@ def test_videos_that_would_share_a_folder_are_refused(names, sentence, tmp_path)
 def test_other_files_are_not_taken_for_flow(videos, tmp_path):
     (tmp_path / "flow" / "one").mkdir(parents=True)
 
-    with pytest.raises(ValueError, match="out must hold nothing but flow, got .* with other files"):
+    with pytest.raises(ValueError, match=r"out must hold nothing but flow, got .* with other files"):
         extract_flow(samples_of(videos / "left"), tmp_path / "flow", FAST)
 
 

@@ -132,7 +132,10 @@ def resize(name):
             lambda folder: [remove(f"flow_{letter}_00004.jpg")(folder) for letter in "xy"],
             r"field 4 is missing behind flow_x_00003\.jpg",
         ),
-        (lambda folder: (folder / "flow_x_00004.jpg").write_bytes(b"\xff\xd8\xff"), r"flow_x_00004\.jpg cannot be read"),
+        (
+            lambda folder: (folder / "flow_x_00004.jpg").write_bytes(b"\xff\xd8\xff"),
+            r"flow_x_00004\.jpg cannot be read",
+        ),
         (lambda folder: (folder / "flow_x_4.jpg").touch(), r"flow_x_00004\.jpg and flow_x_4\.jpg are both field 4"),
         (lambda folder: write_flow(folder, "xy"), r"several series of flow \(such as x and flow_x\)"),
         (lambda folder: (folder / "flow.json").write_text("{}"), r"flow\.json: cannot be read \(KeyError\('fps'\)\)"),

@@ -12,7 +12,7 @@ from kinema.cli import main
 from kinema.data.annotations import read_samples
 from kinema.data.dataset import load_views
 from kinema.data.video import open_video
-from kinema.data.views import grid_views
+from kinema.data.views import grid_views, protocol_name
 from kinema.models.weights import load_model, read_metadata
 from kinema.predict import Predictor
 
@@ -128,7 +128,7 @@ def test_streams_are_fused(runs, tmp_path, capsys):
         other = flow[single["name"].removesuffix(".mp4")]
         wanted = [(a + 1.5 * b) / 2.5 for a, b in zip(single["probabilities"], other, strict=True)]
         assert video["probabilities"] == pytest.approx(wanted)
-    assert fused["protocol"] == "1 clip × centre crop, fused 1 : 1.5"
+    assert fused["protocol"] == f"{protocol_name(1, 1)}, fused 1 : 1.5"
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,10 @@ def read_evaluation(path: str | Path) -> Evaluation:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         names = tuple(str(name) for name in values["class_names"])
-        videos = {str(video["name"]): (int(video["label"]), list(video["probabilities"])) for video in values["videos"]}
+        videos = {
+            str(video["name"]): (int(video["label"]), [float(part) for part in video["probabilities"]])
+            for video in values["videos"]
+        }
         errors = {str(name): str(reason) for name, reason in values["errors"].items()}
         protocol, num_videos = str(values["protocol"]), len(values["videos"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -111,9 +114,8 @@ def fuse(evaluations: Sequence[Evaluation], weights: Sequence[float] | None = No
     """
     check(len(evaluations) >= 2, "evaluations", "be at least two", len(evaluations), "name a file for each stream")
     weights = tuple(weights or [1.0] * len(evaluations))
-    check(
-        len(weights) == len(evaluations), "weights", f"be {len(evaluations)}, one a file", weights, "give one for each"
-    )
+    rule = f"be {len(evaluations)}, one for each file"
+    check(len(weights) == len(evaluations), "weights", rule, weights, "leave them out for equal ones")
     fine = all(math.isfinite(weight) and weight >= 0 for weight in weights) and sum(weights) > 0
     check(fine, "weights", "be 0 or more, and not all 0", weights, "1 and 1.5 are usual for frames and flow")
     first, *rest = evaluations

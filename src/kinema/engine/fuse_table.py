@@ -19,10 +19,11 @@ def fusion_table(fusion: Fusion, names: Sequence[str]) -> Table:
     """
     best = fusion.singles[fusion.best]
     top = f"top-{min(5, len(best.class_names))}"
-    table = Table("scores of", "weight", "protocol", "top-1", "95 % interval", top, "mean class accuracy")
-    table.title = f"{best.num_clips} videos of {len(best.labels.unique())} classes"
+    table = Table("", "weight", "top-1", "95 % interval", top, "mean class")
+    protocols = dict.fromkeys(one.protocol for one in fusion.singles)
+    table.title = f"{best.num_clips} videos of {len(best.labels.unique())} classes, {' and '.join(protocols)}"
     for name, weight, one in zip(names, fusion.weights, fusion.singles, strict=True):
-        table.add_row(name, f"{weight:g}", *_scores(one))
+        table.add_row(name if len(protocols) == 1 else f"{name}, {one.protocol}", f"{weight:g}", *_scores(one))
     table.add_row("all together", "", *_scores(fusion.fused), style="bold")
     low, high = fusion.gain.interval
     table.caption = (
@@ -34,5 +35,5 @@ def fusion_table(fusion: Fusion, names: Sequence[str]) -> Table:
 
 def _scores(evaluation: Evaluation) -> list[str]:
     low, high = evaluation.interval
-    scores = f"{evaluation.top1:.1%}", f"{low:.1%} to {high:.1%}", f"{evaluation.top5:.1%}"
-    return [evaluation.protocol, *scores, f"{evaluation.mean_class:.1%}"]
+    interval = f"{low:.1%} to {high:.1%}"
+    return [f"{evaluation.top1:.1%}", interval, f"{evaluation.top5:.1%}", f"{evaluation.mean_class:.1%}"]
