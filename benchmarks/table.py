@@ -106,6 +106,27 @@ def motion_layers_table(result: Result) -> str:
     return "\n".join([about, "", *lines, ""])
 
 
+def million_rows_table(result: Result) -> str:
+    """Lays out one run of `million_rows.py`."""
+    settings = result["settings"]
+    about = f"A CSV of {settings['rows']:,} rows, {settings['workers']} workers; {place(result)}."
+    lines = ["| the main process | seconds | MB at the peak | MB afterwards |", "|---|---|---|---|"]
+    for name, numbers in result["main"].items():
+        lines.append(
+            f"| {name} | {numbers['seconds']:.1f} | {numbers['peak_mb']:.0f} | {max(numbers['held_mb'], 0):.0f} |"
+        )
+    few = f"of {settings['few_rows']} rows"
+    lines += ["", f"| workers | first batch, s | {few} | MB of a worker to itself | {few} |", "|---|---|---|---|---|"]
+    for context, numbers in result["workers"].items():
+        cells = [
+            f"{numbers[rows][what]:.{digits}f}"
+            for what, digits in (("first_batch_seconds", 1), ("private_mb", 0))
+            for rows in ("many", "few")
+        ]
+        lines.append(f"| {context} | {' | '.join(cells)} |")
+    return "\n".join([about, "", *lines, ""])
+
+
 def place(result: Result) -> str:
     """Says where and with what a result was measured."""
     machine, versions = result["machine"], result["versions"]
@@ -118,6 +139,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "train_step": train_step_table,
     "import_time": import_time_table,
     "motion_layers": motion_layers_table,
+    "million_rows": million_rows_table,
 }
 
 if __name__ == "__main__":

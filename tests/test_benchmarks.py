@@ -127,6 +127,28 @@ def test_every_layer_is_trained_on_the_motions_and_scored(scripts, tmp_path, cap
     assert table.count("| `sth:fusion=sum` |") == 1
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what memory is shared")
+def test_a_long_list_is_measured(scripts, tmp_path, monkeypatch):
+    script = import_module("million_rows")
+    for name, value in (
+        ("NUM_FILES", 2),
+        ("FEW_ROWS", 40),
+        ("NUM_CLASSES", 4),
+        ("BATCHES", 1),
+        ("CONTEXTS", ("fork",)),
+    ):
+        monkeypatch.setattr(script, name, value)
+
+    numbers = script.measure(tmp_path, num_rows=1500)
+
+    assert all(step["seconds"] > 0 and step["peak_mb"] >= step["held_mb"] for step in numbers["main"].values())
+    result = {**RESULT, "kind": "million_rows", "settings": {"rows": 1500, "few_rows": 40, "workers": 2}, **numbers}
+    table = import_module("table").fill("<!-- table:million_rows -->\n<!-- /table -->\n", [result])
+    assert "A CSV of 1,500 rows, 2 workers;" in table
+    assert "| read the list |" in table
+    assert "| fork |" in table
+
+
 def test_the_tables_in_the_pages_are_those_of_the_results():
     run = subprocess.run([sys.executable, str(FOLDER / "table.py"), "--check"], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr

@@ -333,7 +333,10 @@ def test_a_file_whose_name_is_no_text_is_printed_all_the_same(weights, tmp_path)
 def test_evaluate_refuses_classes_that_the_weights_do_not_know(weights, dataset, capsys):
     (dataset / "falling").rename(dataset / "fallin")
     assert main(["evaluate", str(weights), "--data.root", str(dataset)]) == 2
-    assert "got fallin; did you mean falling?" in errors_of(capsys)[0]
+    assert (
+        "got fallin only in the data, and falling, standing only in the weights; did you mean falling?"
+        in errors_of(capsys)[0]
+    )
 
 
 def test_evaluate_asks_for_a_split_that_is_there(weights, dataset, capsys):

@@ -15,9 +15,10 @@ from kinema.data.video import VideoError, open_video
 from kinema.data.views import grid_views
 from kinema.engine.device import choose_device
 from kinema.engine.evaluate import predict_views
+from kinema.engine.evaluate_weights import trained_mirrors
 from kinema.engine.recipe import Accelerator
 from kinema.models.classifier import VideoClassifier
-from kinema.models.weights import load_model
+from kinema.models.weights import load_model, read_metadata
 from kinema.spec import FRAME_CHANNELS
 
 
@@ -65,10 +66,13 @@ class Predictor:
     """
 
     def __init__(self, model: VideoClassifier | str | Path, *, accelerator: Accelerator = "auto") -> None:
+        metadata: dict[str, str] = {}
         if not isinstance(model, VideoClassifier):
+            metadata = read_metadata(model)
             model = load_model(model).to(choose_device(accelerator))
         self.model = model
         self.spec = self.model.spec
+        self.mirrors = trained_mirrors(metadata, class_names=self.spec.class_names)
         if not self.spec.class_names:
             raise ValueError(
                 "class_names of the model's spec must be given, got none; create the model with a spec that names them"
@@ -87,7 +91,7 @@ class Predictor:
             path: A video file or a folder of numbered frames; for a network on flow, a folder of flow.
             top: How many classes to name; all of them where there are fewer.
             num_clips: Clips along time; their logits are averaged.
-            num_crops: Crops in space of each clip, 1 or 3.
+            num_crops: Crops in space of each clip: 1, 3, 5 or 10.
 
         Returns:
             The best classes and all probabilities.
@@ -98,7 +102,7 @@ class Predictor:
         """
         if top < 1:
             raise ValueError(f"top must be at least 1, got {top}; 5 is usual")
-        views = grid_views(self.spec, num_clips=num_clips, num_crops=num_crops)
+        views = grid_views(self.spec, num_clips=num_clips, num_crops=num_crops, mirrors=self.mirrors)
         with open_video(path, modality=self.spec.modality) as video:
             clips = load_views(video, views, self.spec)  # [V, T, C, H, W]
         probabilities = predict_views(self.model, clips[None])[0].tolist()  # [K]
@@ -114,7 +118,7 @@ class Predictor:
             paths: Video files or folders of numbered frames.
             top: How many classes to name.
             num_clips: Clips along time.
-            num_crops: Crops in space of each clip, 1 or 3.
+            num_crops: Crops in space of each clip: 1, 3, 5 or 10.
 
         Yields:
             A prediction or a failure for each path, in their order, as soon as it is there.

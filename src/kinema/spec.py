@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
-from math import isfinite
+from math import inf, isfinite
 from typing import Any, Literal, get_args
 
-Sampling = Literal["segments"]
+Sampling = Literal["segments", "dense", "stride"]
 Interpolation = Literal["bilinear", "bicubic"]
 Modality = Literal["rgb", "flow", "rgbdiff"]
 
@@ -19,6 +19,9 @@ FRAME_CHANNELS: dict[Modality, int] = {"rgb": 3, "flow": 2, "rgbdiff": 3}
 """Channels of one picture of each modality; those of flow are x and y."""
 DEFAULT_STACK: dict[Modality, int] = {"rgb": 1, "flow": 5, "rgbdiff": 5}
 """Pictures that are stacked where nothing else is said; five fields and five differences are TSN's."""
+
+DENSE_FRAMES = 64
+"""Frames of the window that `dense` sampling looks at, as TSM."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +42,13 @@ class ClipSpec:
     middle; an odd number, of which 1 is the sampled frame alone; TDN's short-term module takes 5. Fields of flow and
     differences follow the sampled frame; TSN takes 5 of either."""
     sampling: Sampling = "segments"
-    """How frames spread over a video: `segments` cuts it into T equal parts and takes one frame from each (TSN)."""
+    """How frames spread over a video: `segments` cuts it into T equal parts and takes one frame from each (TSN);
+    `dense` takes each (64 // T)-th frame of a window of 64 (TSM); `stride` takes frames at a fixed distance."""
+    stride: int | None = None
+    """Frames of the video from one frame of a clip to the next, for `stride`."""
+    stride_seconds: float | None = None
+    """Seconds from one frame of a clip to the next, for `stride`, in place of a number of frames: videos of 12 and of
+    30 frames per second are then looked at alike."""
     resize: int = 256
     """Short side, in pixels, that a frame is scaled to before the crop."""
     crop: int = 224
@@ -51,11 +60,14 @@ class ClipSpec:
     std: tuple[float, ...] = IMAGENET_STD
     """Standard deviation of each channel of a frame, of values in [0, 1]."""
     span_seconds: float | None = None
-    """Median length of the videos trained on; a window over a long video or a stream has this length."""
+    """Median length of what a clip spanned in training, the whole video or a window in it; a window over a long video
+    or a stream has this length."""
     spacing_seconds: float | None = None
     """Median time between neighbouring frames of a clip in training."""
     class_names: tuple[str, ...] = ()
     """Class names in the order of the logits."""
+    multi_label: bool = False
+    """Whether a video may show several classes: the probability of each is then that of a sigmoid."""
 
     def __post_init__(self) -> None:
         """Checks the ranges and turns lists (from YAML or JSON) into tuples."""
@@ -79,6 +91,9 @@ class ClipSpec:
                 f"mean must have {FRAME_CHANNELS[self.modality]} values for modality {self.modality!r}, got "
                 f"{self.mean}; a model that is created with this modality brings them"
             )
+        check_sampling(self.sampling, self.stride, self.stride_seconds, num_frames=self.num_frames)
+        if type(self.multi_label) is not bool:
+            raise ValueError(f"multi_label must be true or false, got {self.multi_label!r}; false is one class a video")
         if not 1 <= self.crop <= self.resize:
             raise ValueError(
                 f"crop must lie between 1 and resize, got crop {self.crop} and resize {self.resize}; "
@@ -119,3 +134,42 @@ class ClipSpec:
                 f"a clip spec must have only known fields, got {unknown}; the file is from a newer kinema: upgrade"
             )
         return cls(**values)
+
+
+def check_sampling(
+    sampling: Sampling, stride: int | None, stride_seconds: float | None, *, num_frames: int, prefix: str = ""
+) -> None:
+    """Refuses numbers that do not say how frames are sampled.
+
+    Args:
+        sampling: How frames spread over a video.
+        stride: Frames from one frame of a clip to the next.
+        stride_seconds: The same in seconds.
+        num_frames: T.
+        prefix: What stands before the names of the fields where they are those of a recipe.
+
+    Raises:
+        ValueError: If `stride` has no distance or two, another sampling has one, or `dense` has more frames than it
+            looks at.
+    """
+    given = {"stride": stride, "stride_seconds": stride_seconds}
+    named = [name for name, value in given.items() if value is not None]
+    if sampling != "stride" and named:
+        raise ValueError(
+            f"{prefix}{named[0]} must be left out unless {prefix}sampling is 'stride', got {given[named[0]]}; drop it, "
+            "or sample by stride"
+        )
+    if sampling == "stride" and len(named) != 1:
+        raise ValueError(
+            f"{prefix}stride must be given where {prefix}sampling is 'stride', in frames or else as "
+            f"{prefix}stride_seconds, got {stride} and {stride_seconds}; 8 frames, or 0.25 seconds, are usual"
+        )
+    if stride is not None and (type(stride) is not int or stride < 1):
+        raise ValueError(f"{prefix}stride must be a whole number of at least 1, got {stride!r}; 8 is usual")
+    if stride_seconds is not None and not 0 < stride_seconds < inf:
+        raise ValueError(f"{prefix}stride_seconds must be positive, got {stride_seconds}; 0.25 is usual")
+    if sampling == "dense" and num_frames > DENSE_FRAMES:
+        raise ValueError(
+            f"{prefix}num_frames must be at most {DENSE_FRAMES}, the window of {prefix}sampling 'dense', got "
+            f"{num_frames}; sample by segments or by stride"
+        )

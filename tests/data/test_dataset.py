@@ -232,7 +232,7 @@ def test_a_file_that_cannot_be_read_is_an_error_that_names_it(tmp_path):
 
 
 def test_timing_is_the_median_length_and_its_share_of_a_frame(samples):
-    span, spacing = measure_timing(samples, num_frames=4, seed=0)
+    span, spacing = measure_timing(samples, spec=ClipSpec(num_frames=4), seed=0)
     assert span == pytest.approx(0.8)
     assert spacing == pytest.approx(0.2)
 
@@ -241,8 +241,10 @@ def test_timing_looks_at_few_videos_and_always_the_same(tmp_path):
     for i in range(6):
         write_video(tmp_path / f"a/{i}.mp4", 3 + i)
     samples = read_samples(tmp_path)
-    few = [measure_timing(samples, num_frames=2, limit=1, seed=seed)[0] for seed in (0, 0, 1, 2, 3, 4, 5)]
+    few = [
+        measure_timing(samples, spec=ClipSpec(num_frames=2), limit=1, seed=seed)[0] for seed in (0, 0, 1, 2, 3, 4, 5)
+    ]
     assert few[0] == few[1]
     assert len(set(few)) > 1
     with pytest.raises(ValueError, match="samples must be at least one"):
-        measure_timing([], num_frames=2)
+        measure_timing([], spec=ClipSpec(num_frames=2))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kinema.data.annotations.sample import Sample
+from kinema.data.annotations.sample import Sample, Section
+from kinema.data.annotations.table import SampleTable, TableBuilder
 from kinema.data.split import describe_split, split_samples
 
 
@@ -230,3 +231,93 @@ def test_a_name_that_is_no_alternative_captures_its_text():
     )
 
     assert len(train) == len(val) == 2
+
+
+def table_of(samples):
+    builder = TableBuilder(Path("/data"))
+    for each in samples:
+        builder.add(
+            each.file_name, each.class_name, split=each.split, group=each.group, also=each.also, section=each.section
+        )
+    return builder.table()
+
+
+def sections(file, class_names, **options):
+    """One sample after the other of a long video, each ten seconds."""
+    parts = [Section(10.0 * place, 10.0 * place + 10.0) for place in range(len(class_names))]
+    return [
+        Sample(Path("/data") / file, class_name, name=file + part.mark, section=part, **options)
+        for class_name, part in zip(class_names, parts, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("pattern", [None, r"p(\d)"])
+def test_a_table_is_split_as_its_samples_are(seed, pattern):
+    rng = random.Random(seed)
+    samples = [
+        sample(
+            f"{class_name}/p{rng.randrange(9)}_{number}.mp4",
+            class_name,
+            group=rng.choice([None, "one", "two", "three"]) if pattern is None else None,
+            split=rng.choice(["train", "test"]) if seed % 2 else None,
+        )
+        for class_name in "abc"
+        for number in range(rng.randint(2, 30))
+    ]
+    rng.shuffle(samples)
+    of_list = split_samples(samples, val_fraction=0.3, seed=seed, group_pattern=pattern)
+    of_table = split_samples(table_of(samples), val_fraction=0.3, seed=seed, group_pattern=pattern)
+    assert all(isinstance(part, SampleTable) for part in of_table)
+    assert [list(part) for part in of_table] == [list(part) for part in of_list]
+    assert describe_split(*of_table, group_pattern=pattern) == describe_split(*of_list, group_pattern=pattern)
+
+
+@pytest.mark.parametrize("make", [list, table_of])
+@pytest.mark.parametrize("pattern", [None, "day"])
+def test_the_sections_of_a_video_stay_together(make, pattern):
+    samples = [each for video in range(20) for each in sections(f"{'day' * (video < 2)}{video:02}.mp4", ["a", "b"] * 3)]
+    for seed in range(5):
+        train, val = split_samples(make(samples), val_fraction=0.2, seed=seed, group_pattern=pattern)
+        files = [{each.file_name for each in part} for part in (train, val)]
+        assert len(val) == 24
+        assert not files[0] & files[1]
+        assert pattern is None or len(files[1] & {"day00.mp4", "day01.mp4"}) in (0, 2)
+
+
+@pytest.mark.parametrize("make", [list, table_of])
+def test_the_sections_of_a_video_are_one_group_with_the_whole_of_it(make):
+    samples = [each for video in range(10) for each in (sample(f"{video}.mp4", "a"), *sections(f"{video}.mp4", ["a"]))]
+    train, val = split_samples(make(samples), val_fraction=0.2, seed=0)
+    assert {each.file_name for each in train}.isdisjoint(each.file_name for each in val)
+    assert describe_split(train, val) == "split: 16 train (1 classes, 8 groups) + 4 val (1 classes, 2 groups)"
+
+
+@pytest.mark.parametrize("make", [list, table_of])
+def test_a_group_that_the_data_names_outweighs_the_file(make):
+    samples = [
+        each
+        for video in range(12)
+        for each in sections(f"{video}.mp4", ["a"] * 4, group="one camera" if video < 6 else f"camera {video}")
+    ]
+    for seed in range(8):
+        _, val = split_samples(make(samples), val_fraction=0.25, seed=seed)
+        assert len(val) == 12
+        assert {each.group for each in val}.isdisjoint({"one camera"})
+
+
+@pytest.mark.parametrize("make", [list, table_of])
+@pytest.mark.parametrize("seed", range(5))
+def test_samples_of_several_classes_are_divided_by_all_of_them(make, seed):
+    rng = random.Random(seed)
+    samples = []
+    for number in range(200):
+        first, *also = rng.sample("abcdef", k=rng.randint(1, 3))
+        samples.append(Sample(Path(f"/data/{number:03}.mp4"), first, also=tuple(also), name=f"{number:03}.mp4"))
+    samples += [Sample(Path(f"/data/rare{i}.mp4"), "a", also=("rare",), name=f"rare{i}.mp4") for i in range(2)]
+    train, val = split_samples(make(samples), val_fraction=0.25, seed=seed)
+    counts = [Counter(name for each in part for name in each.class_names) for part in (train, val)]
+    assert counts[0]["rare"] == counts[1]["rare"] == 1
+    for name in "abcdef":
+        total = counts[0][name] + counts[1][name]
+        assert abs(counts[1][name] - 0.25 * total) <= 1.5, name

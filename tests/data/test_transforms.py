@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from kinema.data.transforms import crop_box, make_clip
-from kinema.data.views import Crop, View
+from kinema.data.crops import Crop, crop_box
+from kinema.data.transforms import make_clip
+from kinema.data.views import View
 from kinema.spec import ClipSpec
 
 WHOLE = Crop(0.5, 0.5, 1.0, 1.0)

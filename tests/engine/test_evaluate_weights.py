@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from kinema.data.annotations import Sample
 from kinema.engine.data_recipe import DataRecipe
-from kinema.engine.evaluate_weights import choose_samples
+from kinema.engine.evaluate_weights import check_answers, choose_samples
 from kinema.engine.fingerprint import hash_data
 from kinema.engine.recipe import Recipe
 from kinema.engine.recipe_files import recipe_to_json
@@ -103,3 +104,10 @@ def test_weights_of_other_data_score_it_whatever_pattern_they_were_trained_with(
 def test_a_part_that_nobody_can_name_is_refused(dataset, parts, split, sentence):
     with pytest.raises(ValueError, match=sentence):
         choose_samples(dataset(**parts), split=split, metadata={})
+
+
+def test_videos_whose_classes_are_kept_back_are_not_scored():
+    known, blank = Sample(Path("a.mp4"), "jump", "test"), Sample(Path("b.mp4"), "", "test")
+    check_answers([known], split="test")
+    with pytest.raises(ValueError, match=r"got test, with 1 videos without one, such as b\.mp4; take another split"):
+        check_answers([known, blank], split="test")

@@ -229,6 +229,15 @@ def test_another_file_is_refused(text, sentence, tmp_path):
         read_evaluation(tmp_path / "scores.json")
 
 
+def test_several_classes_a_video_are_refused(tmp_path):
+    values = {"protocol": "p", "class_names": ["a", "b"], "errors": {}}
+    values["videos"] = [{"name": "v", "labels": [0, 1], "probabilities": [0.9, 0.8]}]
+    (tmp_path / "scores.json").write_text(json.dumps(values))
+
+    with pytest.raises(ValueError, match="must hold one class a video, got 'several'"):
+        read_evaluation(tmp_path / "scores.json")
+
+
 def test_a_missing_file_is_named(tmp_path, capsys):
     missing = tmp_path / "no.json"
 

@@ -11,6 +11,7 @@ from typing import get_type_hints
 
 import pytest
 
+from kinema.engine import augment_recipe, data_recipe
 from kinema.engine import recipe as recipe_module
 from kinema.engine.recipe import EvaluationRecipe, Recipe
 from kinema.engine.recipe_files import (
@@ -22,6 +23,8 @@ from kinema.engine.recipe_files import (
     recipe_to_json,
     recipe_to_yaml,
 )
+
+MODULES = (recipe_module, augment_recipe, data_recipe)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +47,41 @@ from kinema.engine.recipe_files import (
         ({"augment": {"min_scale": 0}}, "augment.min_scale must .* got 0"),
         ({"augment": {"max_scale": 1.5}}, "augment.max_scale must be at most 1, got 1.5"),
         ({"augment": {"min_aspect": 2.0}}, "augment.min_aspect must .* got 2.0"),
+        ({"clip": {"sampling": "dens"}}, "clip.sampling"),
+        ({"clip": {"sampling": "stride"}}, "clip.stride must be given where clip.sampling is 'stride'"),
+        ({"clip": {"stride": 4}}, "clip.stride must be left out unless clip.sampling is 'stride', got 4"),
+        ({"clip": {"sampling": "dense", "num_frames": 80}}, "clip.num_frames must be at most 64"),
+        ({"augment": {"crop": "multi"}}, "augment.crop"),
+        ({"augment": {"scales": [1.0, 0.5]}}, "augment.scales must be left out unless augment.crop is multiscale"),
+        (
+            {"augment": {"crop": "resized", "min_scale": 0.5}},
+            "augment.min_scale must be left out unless augment.crop is box, got 0.5; drop it, or turn that on",
+        ),
+        (
+            {"augment": {"crop": "multiscale", "scales": []}},
+            r"augment.scales must be some numbers in \(0, 1\], got \[\]",
+        ),
+        ({"augment": {"crop": "resized", "min_area": 0}}, "augment.min_area must .* got 0"),
+        ({"augment": {"crop": "resized", "max_area": 2}}, "augment.max_area must be at most 1, got 2"),
+        ({"augment": {"hue_jitter": 0.6}}, r"augment.hue_jitter must lie in \[0, 0.5\], got 0.6"),
+        ({"augment": {"randaugment_magnitude": 31}}, r"augment.randaugment_magnitude must lie in \[0, 30\], got 31"),
+        ({"augment": {"mixup": -1}}, r"augment.mixup must lie in \[0, 100\], got -1"),
+        ({"augment": {"label_smoothing": 1}}, r"augment.label_smoothing must lie in \[0, 1\), got 1"),
+        (
+            {"augment": {"crop": "multiscale", "max_aspect": 2.0}},
+            "augment.max_aspect must be left out unless augment.crop is box or resized, got 2.0",
+        ),
+        (
+            {"augment": {"randaugment_magnitude": 7}},
+            "augment.randaugment_magnitude must be left out unless augment.rand",
+        ),
+        (
+            {"augment": {"mix_chance": 0.5}},
+            "augment.mix_chance must be left out unless augment.mixup or augment.cutmix",
+        ),
+        ({"augment": {"repeats": 0}}, "augment.repeats must be at least 1, got 0"),
+        ({"augment": {"repeats": 3}}, r"augment.repeats must divide trainer.batch_size \(8\), got 3"),
+        ({"augment": {"repeats": 8, "cutmix": 1.0}}, "trainer.batch_size must be at least 16 for .* got 8"),
         ({"augment": {"mirror": 1.1}}, r"augment.mirror must lie in \[0, 1\], got 1.1"),
         ({"model": {"dropout": 1}}, r"model.dropout must lie in \[0, 1\), got 1"),
         (
@@ -134,14 +172,14 @@ def test_field_paths_name_groups_and_values():
 
 
 def test_every_field_of_every_recipe_has_a_docstring():
-    tree = ast.parse(inspect.getsource(recipe_module))
     undocumented = []
-    for node in (item for item in tree.body if isinstance(item, ast.ClassDef)):
+    classes = [(module, item) for module in MODULES for item in ast.parse(inspect.getsource(module)).body]
+    for module, node in ((module, item) for module, item in classes if isinstance(item, ast.ClassDef)):
         for statement, following in zip(node.body, [*node.body[1:], None], strict=True):
             if not isinstance(statement, ast.AnnAssign):
                 continue
             name = statement.target.id
-            group = is_dataclass(get_type_hints(getattr(recipe_module, node.name))[name])
+            group = is_dataclass(get_type_hints(getattr(module, node.name))[name])
             documented = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
             if not (group or documented):
                 undocumented.append(f"{node.name}.{name}")

@@ -114,7 +114,7 @@ def test_the_number_watched_is_the_number_reported(finished, motion_root):
     best = evaluate_weights(result.best, EvaluationRecipe(data=data, batch_size=4), console=quiet())
     chosen = rows[result.best_epoch]
     assert (best.top1, best.loss) == pytest.approx((float(chosen["val_top1"]), float(chosen["val_loss"])))
-    assert result.best_top1 == pytest.approx(best.top1)
+    assert result.best_score == pytest.approx(best.top1)
 
 
 def test_weights_carry_spec_recipe_and_fingerprint_without_local_paths(finished, motion_root):
@@ -136,7 +136,7 @@ def test_weights_carry_spec_recipe_and_fingerprint_without_local_paths(finished,
 def test_a_runs_own_scores_are_found_beside_its_weights(finished, tmp_path):
     result, _ = finished
     (last,), (best,) = find_results(result.last), find_results(result.best)
-    assert (last.top1, best.top1) == pytest.approx((result.held_out.top1, result.best_top1))
+    assert (last.top1, best.top1) == pytest.approx((result.held_out.top1, result.best_score))
     assert last.protocol == result.held_out.protocol
     assert "flatters" in " ".join(best.notes)
     assert "flatters" not in " ".join(last.notes)
@@ -188,7 +188,7 @@ def test_resuming_a_finished_run_ends_with_the_same_weights(finished):
     again = train(replace(result.recipe), resume=True, console=quiet())
     after = load_file(again.last)
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert (again.best_epoch, again.best_top1) == (result.best_epoch, result.best_top1)
+    assert (again.best_epoch, again.best_score) == (result.best_epoch, result.best_score)
 
 
 @pytest.mark.slow
@@ -305,7 +305,7 @@ def test_a_run_may_hold_nothing_out(motion_root, tmp_path):
     recipe = small_recipe(motion_root / "train", tmp_path / "run", epochs=1)
     recipe = replace(recipe, data=replace(recipe.data, val_fraction=0.0))
     result = train(recipe, console=quiet())
-    assert (result.held_out, result.best_top1, result.training.num_clips) == (None, None, 24)
+    assert (result.held_out, result.best_score, result.training.num_clips) == (None, None, 24)
     assert load_file(result.best).keys() == load_file(result.last).keys()
 
 

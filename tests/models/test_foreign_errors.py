@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from foreign_networks import MobileNet, ResNet
-from kinema.models.foreign.class_names import read_class_names
+from kinema.data.annotations.class_list import read_class_names
 from kinema.models.foreign.convert import import_weights
 from kinema.models.foreign.hints import attention_mode, choose_num_divisions, choose_num_frames, is_scaled
 from kinema.spec import IMAGENET_MEAN, IMAGENET_STD

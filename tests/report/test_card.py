@@ -28,7 +28,15 @@ FINGERPRINT = {"kinema": "0.1", "torch": "2.11", "commit": None, "data": "0123ab
 
 def write_weights(path: Path, *, metadata: dict[str, str] | None = None, **options: Any) -> Path:
     class_names = options.pop("class_names", CLASS_NAMES)
-    spec = ClipSpec(num_frames=4, resize=40, crop=32, class_names=class_names, span_seconds=1.5, spacing_seconds=0.375)
+    spec = ClipSpec(
+        num_frames=4,
+        resize=40,
+        crop=32,
+        class_names=class_names,
+        span_seconds=1.5,
+        spacing_seconds=0.375,
+        **options.pop("sampling", {}),
+    )
     model = create_model("test_resnet", num_frames=4, num_classes=max(len(class_names), 1), spec=spec, **options)
     save_model(path, model, metadata=metadata)
     return path
@@ -93,6 +101,20 @@ def test_a_card_says_what_the_network_is_and_what_it_takes(tmp_path: Path):
     use = section(card, "Use")
     assert "pip install kinema\nkinema predict hf://me/motion clip.mp4\n" in use
     assert 'Predictor("hf://me/motion")' in use
+
+
+@pytest.mark.parametrize(
+    ("sampling", "words"),
+    [
+        ({}, "| frames | 4, one from each of as many equal parts of the video |"),
+        ({"sampling": "dense"}, "| frames | 4, one in 16 of a window of 64 frames |"),
+        ({"sampling": "stride", "stride": 8}, "| frames | 4, 8 frames from one to the next |"),
+        ({"sampling": "stride", "stride_seconds": 0.25}, "| frames | 4, 0.25 s from one to the next |"),
+    ],
+)
+def test_a_card_says_how_clips_are_sampled(tmp_path: Path, sampling: dict[str, Any], words: str):
+    path = write_weights(tmp_path / "w.safetensors", sampling=sampling)
+    assert words in section(model_card(path, name="w", results=[]), "How a video becomes a clip")
 
 
 def test_nothing_is_invented(tmp_path: Path):

@@ -142,7 +142,7 @@ def _predict_arguments(parser: CommandParser) -> None:
     parser.add_argument("--top", type=int, default=5, help="Classes to name for each file.")
     parser.add_flag("--json", help="Print one line of JSON for each file.")
     parser.add_argument("--num_clips", type=int, default=1, help="Clips along time; their logits are averaged.")
-    parser.add_argument("--num_crops", type=int, default=1, help="Crops of each clip: 1 (centre) or 3.")
+    parser.add_argument("--num_crops", type=int, default=1, help="Crops of each clip: 1 (centre), 3, 5 or 10.")
     parser.add_argument("--accelerator", type=Accelerator, default="auto", help="Device; auto: a GPU if there is one.")
 
 

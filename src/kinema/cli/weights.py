@@ -9,8 +9,8 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kinema.data.annotations.class_list import ClassOrder
     from kinema.engine.arguments import CommandParser
-    from kinema.models.foreign.class_names import ClassOrder
     from kinema.models.foreign.plan import Shift
 
 
@@ -24,7 +24,7 @@ def import_weights(
     shift: Shift,
 ) -> int:
     """Turns a checkpoint of TSM's or TANet's official code or of mmaction2 into a weights file; runs nothing in it."""
-    from kinema.models.foreign.class_names import read_class_names
+    from kinema.data.annotations.class_list import read_class_names
     from kinema.models.foreign.convert import import_weights as run
     from kinema.models.weights import save_model
 

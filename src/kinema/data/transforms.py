@@ -6,7 +6,7 @@ height, W width of a picture, S side of the crop that the network sees.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,34 +15,22 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from kinema.data.crops import crop_box
 from kinema.data.flow_codes import HIGHEST
-from kinema.data.views import Crop, View
+from kinema.data.views import View
 from kinema.spec import FRAME_CHANNELS, ClipSpec
 
 _INTERPOLATIONS = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
 
 
-def crop_box(crop: Crop, *, height: int, width: int) -> tuple[int, int, int, int]:
-    """Pixels of a crop in a frame of a given size; a box that is larger than the frame is cut to it.
-
-    Args:
-        crop: The box relative to a frame.
-        height: H in pixels.
-        width: W in pixels.
-
-    Returns:
-        Top, left, height and width of the box in pixels; at least one pixel, and inside the frame.
-    """
-    side = crop.scale * min(height, width)
-    box_width = min(max(round(side * math.sqrt(crop.aspect)), 1), width)
-    box_height = min(max(round(side / math.sqrt(crop.aspect)), 1), height)
-    top = round(crop.center_y * (height - box_height))
-    left = round(crop.center_x * (width - box_width))
-    return top, left, box_height, box_width
-
-
-def make_clip(frames: np.ndarray[Any, np.dtype[np.uint8]], view: View, spec: ClipSpec) -> Tensor:
-    """Crops, scales, mirrors and normalizes; every frame is treated alike.
+def make_clip(
+    frames: np.ndarray[Any, np.dtype[np.uint8]],
+    view: View,
+    spec: ClipSpec,
+    *,
+    change: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Crops, scales, mirrors, changes pixels and normalizes; every frame is treated alike.
 
     Scaling is done on uint8 with antialiasing. A box that is the whole frame and already of the right size is not
     resampled, so such pixels are kept exactly. Differences of frames are taken last, of values in [0, 1]: they lie in
@@ -52,6 +40,7 @@ def make_clip(frames: np.ndarray[Any, np.dtype[np.uint8]], view: View, spec: Cli
         frames: Frames or flow of the view, in its order, those of a stack side by side, uint8 [T*R, H, W, C].
         view: Gives the box and the mirror.
         spec: Gives modality, stack, size, the filter, mean and standard deviation.
+        change: What is done in training to the pictures that the network would see, uint8 [T*R, C, S, S].
 
     Returns:
         The clip [T, stack*C, S, S].
@@ -85,6 +74,8 @@ def make_clip(frames: np.ndarray[Any, np.dtype[np.uint8]], view: View, spec: Cli
         scaled = F.horizontal_flip(scaled)
     if spec.modality == "flow":
         scaled = _turned_flow(scaled, view)
+    if change is not None:
+        scaled = change(scaled)
     values = F.to_dtype(scaled.contiguous(), torch.float32, scale=True).unflatten(0, (-1, spec.num_read))
     if spec.modality == "rgbdiff":
         values = values.diff(dim=1)  # [T, stack, C, S, S]

@@ -7,9 +7,9 @@ from shlex import quote
 from typing import Literal
 
 from kinema.data.motion import MotionConfig
+from kinema.engine.augment_recipe import AugmentRecipe
 from kinema.engine.data_recipe import DataRecipe
 from kinema.engine.recipe import (
-    AugmentRecipe,
     ClipRecipe,
     ModelRecipe,
     OptimizerRecipe,

@@ -121,7 +121,8 @@ class EpochLog(Callback):
         """Adds the row of this epoch."""
         metrics = trainer.callback_metrics
         row: dict[str, float | int | None] = {"epoch": trainer.current_epoch}
-        row |= {name: metrics[name].item() if name in metrics else None for name in METRICS}
+        names = (*METRICS, "val_map") if "val_map" in metrics else METRICS  # where a video may show several classes
+        row |= {name: metrics[name].item() if name in metrics else None for name in names}
         row |= {"lr": trainer.optimizers[0].param_groups[0]["lr"], "seconds": round(time.monotonic() - self.started, 3)}
         self.rows.append(row)
         text = io.StringIO()
@@ -136,7 +137,8 @@ class EpochLog(Callback):
 class EpochCheckpoints(Checkpoint):
     """After each epoch writes the checkpoint to resume from, and the weights if they are the best so far.
 
-    Best is the highest top-1 on the held-out videos, and among equals, which few videos give often, the lowest loss.
+    Best is the highest top-1 on the held-out videos, or the highest mean average precision where a video may show
+    several classes, and among equals, which few videos give often, the lowest loss.
     """
 
     def __init__(self, path: Path, *, save_best: Callable[[int], None]) -> None:
@@ -163,7 +165,7 @@ class EpochCheckpoints(Checkpoint):
         """Writes both; the checkpoint last, so that it never knows of weights that are not there."""
         metrics = trainer.callback_metrics
         if "val_top1" in metrics:
-            score = (metrics["val_top1"].item(), -metrics["val_loss"].item())
+            score = (metrics.get("val_map", metrics["val_top1"]).item(), -metrics["val_loss"].item())
             if self.best is None or score > self.best:
                 self.best, self.best_epoch = score, trainer.current_epoch
                 self.save_best(trainer.current_epoch)
@@ -176,4 +178,6 @@ def _line(row: dict[str, float | int | None], *, num_epochs: int | None) -> str:
     parts.append(f"top-1 {row['train_top1']:.1%}")
     if row["val_top1"] is not None:
         parts.append(f"held-out loss {row['val_loss']:.3f}, top-1 {row['val_top1']:.1%}")
+    if row.get("val_map") is not None:
+        parts.append(f"mean average precision {row['val_map']:.1%}")
     return ", ".join(parts) + f" ({row['seconds']:.1f} s)"

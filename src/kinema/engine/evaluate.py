@@ -15,11 +15,13 @@ from rich.progress import track
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from kinema.data.annotations import Sample
-from kinema.data.dataset import labels_of
+from kinema.data.annotations import Sample, names_of
+from kinema.data.dataset import label_sets_of, labels_of, multi_hot
+from kinema.engine.multi_label import average_precisions, mean_known
 from kinema.engine.view_loader import ViewBatch, Views, evaluation_loader
 from kinema.models.classifier import VideoClassifier
 from kinema.models.modes import evaluation_mode
+from kinema.spec import ClipSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,21 +35,27 @@ class Evaluation:
     names: tuple[str, ...]
     """Name of each video."""
     labels: Tensor
-    """True label of each video [N]."""
+    """True label of each video, the first one where it shows several classes [N]."""
     probabilities: Tensor
     """Probabilities of each video [N, K]; zeros for one that cannot be read."""
     confusion: Tensor
-    """Counts [K, K] of (true label, predicted label) over the readable videos."""
+    """Counts [K, K] of (true label, predicted label) over the readable videos; empty where a video may show several
+    classes."""
     errors: Mapping[str, str]
     """Why a video could not be read, by its name."""
     top1: float
-    """Part of the videos whose label is the most probable one."""
+    """Part of the videos whose label, or one of whose labels, is the most probable one."""
     top5: float
-    """Part of the videos whose label is among the min(5, K) most probable ones."""
+    """Part of the videos whose label, or one of whose labels, is among the min(5, K) most probable ones."""
     mean_class: float
     """Mean over the classes that occur of the part of their videos that is right."""
     loss: float
-    """Mean negative logarithm of the probability of the label, over the readable videos."""
+    """Mean negative logarithm of the probability of the label, over the readable videos; where a video may show several
+    classes, the mean binary cross-entropy."""
+    label_sets: tuple[tuple[int, ...], ...] = ()
+    """All labels of each video, where it may show several classes."""
+    average_precision: tuple[float | None, ...] = ()
+    """Average precision of each class, where a video may show several; none for one that no video shows."""
 
     @property
     def num_clips(self) -> int:
@@ -60,12 +68,27 @@ class Evaluation:
         return round(self.top1 * self.num_clips)
 
     @property
+    def mean_average_precision(self) -> float | None:
+        """Mean of the average precision over the classes that occur; none where a video shows one class."""
+        return mean_known(self.average_precision) if self.average_precision else None
+
+    @property
+    def score(self) -> float:
+        """The number that stands for all: top-1, or mean average precision where a video may show several classes."""
+        return self.top1 if self.mean_average_precision is None else self.mean_average_precision
+
+    @property
     def interval(self) -> tuple[float, float]:
         """95 % confidence interval of top-1."""
         return wilson_interval(self.num_correct, self.num_clips)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns everything as JSON-able values, the scores of each video included."""
+        multi_label = {
+            "mean_average_precision": self.mean_average_precision,
+            "average_precision": dict(zip(self.class_names, self.average_precision, strict=False)),
+        }
+        labels = self.label_sets or self.labels.tolist()
         return {
             "protocol": self.protocol,
             "num_clips": self.num_clips,
@@ -77,9 +100,10 @@ class Evaluation:
             "class_names": list(self.class_names),
             "confusion": self.confusion.tolist(),
             "errors": dict(self.errors),
+            **(multi_label if self.average_precision else {}),
             "videos": [
-                {"name": name, "label": label, "probabilities": row}
-                for name, label, row in zip(self.names, self.labels.tolist(), self.probabilities.tolist(), strict=True)
+                {"name": name, "labels" if self.label_sets else "label": label, "probabilities": row}
+                for name, label, row in zip(self.names, labels, self.probabilities.tolist(), strict=True)
             ],
         }
 
@@ -87,13 +111,16 @@ class Evaluation:
 class Scores:
     """Collects the probabilities of videos, in any order, into an evaluation."""
 
-    def __init__(self, samples: Sequence[Sample], *, class_names: Sequence[str], protocol: str) -> None:
+    def __init__(
+        self, samples: Sequence[Sample], *, class_names: Sequence[str], protocol: str, multi_label: bool = False
+    ) -> None:
         """Starts with no video scored.
 
         Args:
             samples: All videos that are going to be scored.
             class_names: Names in the order of the labels.
             protocol: How the videos are looked at.
+            multi_label: Whether a video may show several classes.
 
         Raises:
             ValueError: If a sample's class is none of the names.
@@ -101,7 +128,8 @@ class Scores:
         self.samples = samples
         self.class_names = tuple(class_names)
         self.protocol = protocol
-        self.labels = torch.tensor(labels_of(samples, class_names=class_names))  # [N]
+        self.labels = torch.from_numpy(labels_of(samples, class_names=class_names)).long()  # [N]
+        self.label_sets = label_sets_of(samples, class_names=class_names) if multi_label else None
         self.rows: dict[int, Tensor] = {}
         self.errors: dict[int, str] = {}
 
@@ -118,27 +146,46 @@ class Scores:
         absent = torch.zeros(num_classes)
         probabilities = torch.stack([self.rows.get(index, absent) for index in range(len(self.samples))])  # [N, K]
         readable = torch.tensor([index in self.rows for index in range(len(self.samples))])  # [N]
+        targets = self._targets()  # [N, K]
         best = probabilities.topk(min(5, num_classes), dim=1).indices  # [N, 5]
-        hits = (best == self.labels[:, None]) & readable[:, None]  # [N, 5]
-        classes = self.labels.unique()
-        of_label = probabilities[readable].gather(1, self.labels[readable, None])  # [R, 1]
+        hits = targets.gather(1, best) & readable[:, None]  # [N, 5]
+        classes = targets.any(dim=0).nonzero().flatten()
+        several = self.label_sets is not None
+        predicted = best[readable, 0]
         return Evaluation(
             protocol=self.protocol,
             class_names=self.class_names,
-            names=tuple(sample.name for sample in self.samples),
+            names=tuple(names_of(self.samples)),
             labels=self.labels,
             probabilities=probabilities,
-            confusion=_confusion(best[readable, 0], self.labels[readable], num_classes=num_classes),
+            confusion=_confusion(predicted, self.labels[readable], num_classes=0 if several else num_classes),
             errors={self.samples[index].name: message for index, message in sorted(self.errors.items())},
             top1=hits[:, 0].double().mean().item(),
             top5=hits.any(dim=1).double().mean().item(),
-            mean_class=torch.stack([hits[self.labels == label, 0].double().mean() for label in classes]).mean().item(),
-            loss=-of_label.clamp_min(torch.finfo(of_label.dtype).tiny).log().mean().item(),
+            mean_class=torch.stack([hits[targets[:, label], 0].double().mean() for label in classes]).mean().item(),
+            loss=self._loss(probabilities[readable], targets[readable]),
+            label_sets=tuple(self.label_sets or ()),
+            average_precision=average_precisions(probabilities, targets) if several else (),
         )
+
+    def _targets(self) -> Tensor:
+        """Whether each video shows each class [N, K]."""
+        sets = [(label,) for label in self.labels.tolist()] if self.label_sets is None else self.label_sets
+        return multi_hot(sets, num_classes=len(self.class_names)).bool()
+
+    def _loss(self, probabilities: Tensor, targets: Tensor) -> float:
+        """Cross-entropy of the probabilities of videos [R, K], or the binary one where each class is by itself."""
+        tiny = torch.finfo(probabilities.dtype).tiny
+        if self.label_sets is None:
+            return -probabilities[targets].clamp_min(tiny).log().mean().item()
+        right = torch.where(targets, probabilities, 1 - probabilities)  # [R, K]
+        return -right.clamp_min(tiny).log().mean().item()
 
 
 def predict_views(model: nn.Module, clips: Tensor, *, chunk_size: int = 16) -> Tensor:
     """Turns the views of videos into probabilities: softmax of the mean over views of the logits.
+
+    Where the model's spec says that a video may show several classes, the sigmoid of that mean.
 
     The model is run in evaluation mode and in the precision of its weights, and is then put back into the mode it was
     in.
@@ -161,7 +208,9 @@ def predict_views(model: nn.Module, clips: Tensor, *, chunk_size: int = 16) -> T
     with evaluation_mode(model), torch.inference_mode(), torch.autocast(weight.device.type, enabled=False):
         chunks = clips.flatten(0, 1).split(chunk_size)  # [N*V, T, C, H, W]
         logits = torch.cat([model(chunk.to(weight.device, weight.dtype)).float() for chunk in chunks])  # [N*V, K]
-        return logits.unflatten(0, (num_videos, num_views)).mean(dim=1).softmax(dim=1)  # [N, K]
+        means = logits.unflatten(0, (num_videos, num_views)).mean(dim=1)  # [N, K]
+        spec = getattr(model, "spec", None)
+        return means.sigmoid() if isinstance(spec, ClipSpec) and spec.multi_label else means.softmax(dim=1)
 
 
 def evaluate(
@@ -193,7 +242,8 @@ def evaluate(
     """
     if not samples:
         raise ValueError("samples must be at least one video to evaluate, got none; check the data and the split")
-    scores = Scores(samples, class_names=model.spec.class_names, protocol=protocol)
+    spec = model.spec
+    scores = Scores(samples, class_names=spec.class_names, protocol=protocol, multi_label=spec.multi_label)
     loader = evaluation_loader(samples, spec=model.spec, views=views, batch_size=batch_size, num_workers=num_workers)
     for batch in track(loader, description="evaluating", transient=True, disable=not progress):
         scores.add(batch, model)
@@ -202,6 +252,8 @@ def evaluate(
 
 def _confusion(predicted: Tensor, labels: Tensor, *, num_classes: int) -> Tensor:
     """Counts [K, K] of (label, predicted label), also for the one class of which torchmetrics would know nothing."""
+    if num_classes == 0:
+        return torch.zeros(0, 0, dtype=torch.int64)
     counts: Tensor = multiclass_confusion_matrix(predicted, labels, num_classes=max(2, num_classes))
     return counts[:num_classes, :num_classes]
 

@@ -75,10 +75,11 @@ def read_evaluation(path: str | Path) -> Evaluation:
         raise FileNotFoundError(f"{path}: there is no such file; write it with kinema evaluate WEIGHTS --json {path}")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
+        several = any("labels" in video for video in values["videos"])
         names = tuple(str(name) for name in values["class_names"])
         videos = {
             str(video["name"]): (int(video["label"]), [float(part) for part in video["probabilities"]])
-            for video in values["videos"]
+            for video in ([] if several else values["videos"])
         }
         errors = {str(name): str(reason) for name, reason in values["errors"].items()}
         protocol, num_videos = str(values["protocol"]), len(values["videos"])
@@ -87,6 +88,7 @@ def read_evaluation(path: str | Path) -> Evaluation:
             f"{path} must be a file of kinema evaluate --json, got another one ({type(error).__name__}: {error}); "
             "write it anew"
         ) from error
+    check(not several, f"{path}", "hold one class a video", "several", "networks of several classes are not fused")
     check(
         len(videos) == num_videos > 0, f"{path}", "name at least one video, and each once", num_videos, "write it anew"
     )

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from kinema.data.annotations import Annotations, Source, read_annotations
+from kinema.data.annotations import Annotations, Source, by_name, read_annotations
 from kinema.engine.data_recipe import DataPlace
 
 
 def read_place(place: DataPlace) -> Annotations:
     """Reads the annotations of the data that a recipe names.
 
+    Returns:
+        What they hold, the samples sorted by name.
+
     Raises:
         ValueError: If there are none, or they are not as they must be.
     """
     root = Path(place.root)
+    if root.is_file() and place.annotations:
+        raise ValueError(
+            f"data.annotations must be left out where data.root is an annotation file itself, got {place.annotations} "
+            f"and {place.root}; give the folder of the videos as data.root"
+        )
     file = root if root.is_file() else place.annotations
     source = Source(
         root=root.parent if root.is_file() else root,
@@ -22,4 +31,5 @@ def read_place(place: DataPlace) -> Annotations:
         class_list=Path(place.class_list) if place.class_list else None,
         fold=place.fold,
     )
-    return read_annotations(source, format=place.format)
+    annotations = read_annotations(source, format=place.format)
+    return replace(annotations, samples=by_name(annotations.samples))

@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from kinema.engine.augment_recipe import AugmentRecipe
 from kinema.engine.data_recipe import DataPlace, DataRecipe
-from kinema.spec import Modality
+from kinema.spec import Modality, Sampling, check_sampling
 from kinema.wording import check
 
 Precision = Literal["32-true", "16-mixed", "bf16-mixed", "64-true"]
@@ -31,7 +32,15 @@ class ClipRecipe:
     """How a video becomes a clip; mean, standard deviation and interpolation come with the backbone."""
 
     num_frames: int = 8
-    """Frames T of a clip, one from each of T equal parts of the video."""
+    """Frames T of a clip."""
+    sampling: Sampling = "segments"
+    """How they spread over a video: `segments`, one from each of T equal parts of it (TSN); `dense`, each (64 // T)-th
+    of a window of 64 frames (TSM); `stride`, at a fixed distance."""
+    stride: int | None = None
+    """Frames of the video from one frame of a clip to the next, for the sampling `stride`."""
+    stride_seconds: float | None = None
+    """Seconds from one frame of a clip to the next, for the sampling `stride`, in place of a number of frames: videos
+    of 12 and of 30 frames per second are then looked at alike."""
     resize: int = 128
     """Short side, in pixels, that a frame is scaled to before the crop."""
     crop: int = 112
@@ -52,6 +61,7 @@ class ClipRecipe:
             "null takes 5 for flow and rgbdiff",
         )
         check(self.num_frames >= 1, "clip.num_frames", "be at least 1", self.num_frames, "8 and 16 are usual")
+        check_sampling(self.sampling, self.stride, self.stride_seconds, num_frames=self.num_frames, prefix="clip.")
         check(
             1 <= self.crop <= self.resize,
             "clip.crop",
@@ -59,37 +69,6 @@ class ClipRecipe:
             self.crop,
             "112 with 128 and 224 with 256 are usual",
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class AugmentRecipe:
-    """How far a training view may stray from the centre of the frame."""
-
-    min_scale: float = 0.66
-    """Smallest crop, as a part of the frame's short side."""
-    max_scale: float = 1.0
-    """Largest crop, as a part of the frame's short side."""
-    min_aspect: float = 0.75
-    """Smallest width over height of a crop."""
-    max_aspect: float = 1.3333
-    """Largest width over height of a crop."""
-    mirror: float = 0.5
-    """Chance of a horizontal flip, for classes that have a mirrored class; 0 turns flips off."""
-
-    def __post_init__(self) -> None:
-        """Checks the ranges."""
-        check(
-            0 < self.min_scale <= self.max_scale, "augment.min_scale", "lie in (0, max_scale]", self.min_scale, "0.66"
-        )
-        check(self.max_scale <= 1, "augment.max_scale", "be at most 1", self.max_scale, "1 is the whole short side")
-        check(
-            0 < self.min_aspect <= self.max_aspect,
-            "augment.min_aspect",
-            f"lie between 0 and augment.max_aspect ({self.max_aspect})",
-            self.min_aspect,
-            "0.75 with 1.3333 is usual",
-        )
-        check(0 <= self.mirror <= 1, "augment.mirror", "lie in [0, 1]", self.mirror, "0.5 is usual, 0 turns flips off")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +207,7 @@ class Recipe:
         """Checks the ranges."""
         check(0 <= self.seed < 2**32, "seed", "lie in [0, 2**32)", self.seed, "0 is the default")
         check(bool(self.out), "out", "name a folder", self.out, "runs/train is the default")
+        self.augment.check_batch(self.trainer.batch_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,7 +217,8 @@ class EvaluationViews:
     num_clips: int = 1
     """Clips along time; their logits are averaged."""
     num_crops: int = 1
-    """Crops in space of each clip: 1 is the centre, 3 stand along the long side."""
+    """Crops in space of each clip: 1 is the centre, 3 stand along the long side, 5 in the corners and the centre; 10
+    are these and their mirror images, for classes that no mirror changes."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,8 +23,9 @@ class TrainingResult:
     """Weights of the epoch that was best on the held-out videos; the last ones where none are held out."""
     best_epoch: int
     """That epoch, counted from 0."""
-    best_top1: float | None
-    """Its held-out top-1: chosen as the highest, so it flatters."""
+    best_score: float | None
+    """Its held-out top-1, or mean average precision where a video may show several classes: chosen as the highest, so
+    it flatters."""
     training: Evaluation
     """Scores of the last weights on training videos, seen as in an evaluation."""
     held_out: Evaluation | None
@@ -33,20 +34,20 @@ class TrainingResult:
 
 def summary(result: TrainingResult) -> Table:
     """Lays out the scores of a run."""
-    table = Table(
-        "weights", "epoch", "training top-1", "held-out top-1", "95 % interval", title=result.training.protocol
-    )
     training, held_out = result.training, result.held_out
+    name = "top-1" if training.mean_average_precision is None else "mAP"
+    table = Table("weights", "epoch", f"training {name}", f"held-out {name}", "95 % interval", title=training.protocol)
+    interval = held_out and held_out.mean_average_precision is None
     low, high = held_out.interval if held_out else (0.0, 0.0)
     num_epochs = result.recipe.trainer.epochs
     table.add_row(
         result.last.name,
         f"{num_epochs}",
-        f"{training.top1:.1%} of {training.num_clips}",
-        f"{held_out.top1:.1%} of {held_out.num_clips}" if held_out else "none held out",
-        f"{low:.1%} to {high:.1%}" if held_out else "",
+        f"{training.score:.1%} of {training.num_clips}",
+        f"{held_out.score:.1%} of {held_out.num_clips}" if held_out else "none held out",
+        f"{low:.1%} to {high:.1%}" if interval else "",
     )
-    if held_out and result.best_top1 is not None:
+    if held_out and result.best_score is not None:
         flattery = "chosen by this number, which flatters it"
-        table.add_row(result.best.name, f"{result.best_epoch + 1}", "", f"{result.best_top1:.1%}", flattery)
+        table.add_row(result.best.name, f"{result.best_epoch + 1}", "", f"{result.best_score:.1%}", flattery)
     return table

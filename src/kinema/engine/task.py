@@ -12,7 +12,6 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
@@ -20,13 +19,18 @@ from torch.utils.data import DataLoader
 from kinema.data.dataset import EpochSampler, TrainingItem
 from kinema.data.views import protocol_name
 from kinema.engine.evaluate import Scores
-from kinema.engine.recipe import OptimizerRecipe
+from kinema.engine.loss import dominant_labels, mix, training_loss
+from kinema.engine.multi_label import multi_label_loss
+from kinema.engine.recipe import OptimizerRecipe, Recipe
 from kinema.engine.view_loader import ViewBatch
 from kinema.models.classifier import VideoClassifier
 
 
 class VideoTask(L.LightningModule):
-    """Trains a classifier by cross-entropy and scores it on the path that `evaluate` walks."""
+    """Trains a classifier by cross-entropy and scores it on the path that `evaluate` walks.
+
+    Where a video may show several classes, the loss is the binary cross-entropy of each.
+    """
 
     def __init__(
         self,
@@ -34,7 +38,7 @@ class VideoTask(L.LightningModule):
         *,
         train_loader: DataLoader[TrainingItem],
         val_loader: DataLoader[Any],
-        optimizer: OptimizerRecipe,
+        recipe: Recipe,
         num_epochs: int,
         steps_per_epoch: int,
         data_hash: str,
@@ -45,7 +49,7 @@ class VideoTask(L.LightningModule):
             model: What is trained.
             train_loader: Training clips, with an `EpochSampler`.
             val_loader: Centre views of the held-out videos.
-            optimizer: How the weights move.
+            recipe: How the weights move, how batches are mixed and labels smoothed, and the seed of that.
             num_epochs: Length of the learning rate's schedule.
             steps_per_epoch: Optimization steps of an epoch.
             data_hash: Of the dataset; a run is not resumed on another one.
@@ -54,7 +58,7 @@ class VideoTask(L.LightningModule):
         self.model = model
         self.train_loader = train_loader
         self.val_loader = val_loader
-        self.optimizer = optimizer
+        self.recipe = recipe
         self.num_epochs = num_epochs
         self.steps_per_epoch = steps_per_epoch
         self.data_hash = data_hash
@@ -73,26 +77,39 @@ class VideoTask(L.LightningModule):
         """Returns the loader of the held-out videos."""
         return self.val_loader
 
-    def training_step(self, batch: TrainingItem) -> Tensor:
-        """Returns the loss of a batch of clips [N, T, C, H, W].
+    def training_step(self, batch: TrainingItem, batch_idx: int) -> Tensor:
+        """Returns the loss of a batch of clips [N, T, C, H, W]; mixing depends on (seed, epoch, batch_idx) alone.
 
         Raises:
             ValueError: If the loss is not finite.
         """
-        clips, labels = batch["clip"], torch.as_tensor(batch["label"])
+        clips, targets = batch["clip"], torch.as_tensor(batch["label"])
+        augment, num_classes = self.recipe.augment, len(self.model.spec.class_names)
+        key = (self.recipe.seed, self.current_epoch, batch_idx)
+        clips, targets = mix(clips, targets, augment=augment, num_classes=num_classes, key=key)
         logits = self.model(clips)  # [N, K]
-        loss = F.cross_entropy(logits.float(), labels)
+        if self.model.spec.multi_label:
+            loss = multi_label_loss(logits, targets, smoothing=augment.label_smoothing)
+            right = targets.gather(1, logits.argmax(dim=1, keepdim=True))
+        else:
+            loss = training_loss(logits, targets, smoothing=augment.label_smoothing)
+            right = logits.argmax(dim=1) == dominant_labels(targets)
         if not torch.isfinite(loss):
             self._refuse(loss, torch.as_tensor(batch["index"]))
-        top1 = (logits.argmax(dim=1) == labels).float().mean()
-        metrics = {"train_loss": loss.detach(), "train_top1": top1}
+        metrics = {"train_loss": loss.detach(), "train_top1": right.float().mean()}
         self.log_dict(metrics, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(clips))
         return loss
 
     def on_validation_epoch_start(self) -> None:
         """Starts a new tally."""
         samples = self.val_loader.dataset.samples  # type: ignore[attr-defined]
-        self.scores = Scores(samples, class_names=self.model.spec.class_names, protocol=protocol_name(1, 1))
+        spec = self.model.spec
+        self.scores = Scores(
+            samples,
+            class_names=spec.class_names,
+            protocol=protocol_name(1, 1, sampling=spec.sampling),
+            multi_label=spec.multi_label,
+        )
 
     def validation_step(self, batch: ViewBatch) -> None:
         """Scores the views of some videos."""
@@ -103,15 +120,20 @@ class VideoTask(L.LightningModule):
         """Logs the scores."""
         assert self.scores is not None
         evaluation = self.scores.result()
-        self.log_dict({"val_loss": evaluation.loss, "val_top1": evaluation.top1}, prog_bar=True)
+        scores = {"val_loss": evaluation.loss, "val_top1": evaluation.top1}
+        if evaluation.mean_average_precision is not None:
+            scores["val_map"] = evaluation.mean_average_precision
+        self.log_dict(scores, prog_bar=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Returns the optimizer with the schedule of its learning rate, one factor a step."""
 
         def factor(step: int) -> float:
-            return learning_rate_factor(step / self.steps_per_epoch, num_epochs=self.num_epochs, recipe=self.optimizer)
+            return learning_rate_factor(
+                step / self.steps_per_epoch, num_epochs=self.num_epochs, recipe=self.recipe.optimizer
+            )
 
-        optimizer = make_optimizer(self.model, self.optimizer)
+        optimizer = make_optimizer(self.model, self.recipe.optimizer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:

@@ -14,8 +14,7 @@ from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
-from kinema.data.annotations import FORMATS, Sample
-from kinema.data.dataset import measure_timing
+from kinema.data.annotations import Sample
 from kinema.data.split import describe_split
 from kinema.data.views import grid_views, protocol_name
 from kinema.engine import run_folder
@@ -28,7 +27,14 @@ from kinema.engine.recipe import Recipe
 from kinema.engine.recipe_files import recipe_to_json, recipe_to_yaml
 from kinema.engine.result import TrainingResult, summary
 from kinema.engine.task import VideoTask
-from kinema.engine.training_data import TrainingData, choose_workers, read_data, training_loader, validation_loader
+from kinema.engine.training_data import (
+    TrainingData,
+    choose_workers,
+    read_data,
+    training_loader,
+    training_spec,
+    validation_loader,
+)
 from kinema.models.classifier import VideoClassifier, create_model
 from kinema.models.cost import cost
 from kinema.models.hub import is_on_hub
@@ -85,9 +91,10 @@ def _fill_in(recipe: Recipe, *, num_train: int, console: Console) -> Recipe:
     trainer = recipe.trainer
     pretrained, init = recipe.model.pretrained, recipe.model.init
     random_weights = not (pretrained or init)
-    epochs = choose_epochs(trainer, num_train=num_train, random_weights=random_weights)
+    num_clips = num_train * recipe.augment.repeats
+    epochs = choose_epochs(trainer, num_train=num_clips, random_weights=random_weights)
     if trainer.epochs is None:
-        steps = epochs * steps_per_epoch(trainer, num_train=num_train)
+        steps = epochs * steps_per_epoch(trainer, num_train=num_clips)
         start = "from random weights" if random_weights else "from learned weights"
         floor = f"at least {min_steps(trainer, random_weights=random_weights)} steps {start} and {MIN_EPOCHS} epochs"
         _say(console, f"epochs: {epochs} ({steps} steps on {num_train} videos), chosen for {floor}")
@@ -159,31 +166,21 @@ def _create(recipe: Recipe, data: TrainingData, *, pretrained: bool | str) -> Vi
         head=recipe.model.head,
         **recipe.model.options,
     )
-    clip = recipe.clip
-    span, spacing = measure_timing(data.train, num_frames=clip.num_frames, seed=recipe.seed, modality=clip.modality)
-    model.spec = replace(
-        model.spec,
-        resize=recipe.clip.resize,
-        crop=recipe.clip.crop,
-        class_names=data.class_names,
-        span_seconds=span,
-        spacing_seconds=spacing,
-    )
+    model.spec = training_spec(model.spec, recipe, data)
     return model
 
 
 def _describe(recipe: Recipe, data: TrainingData, model: VideoClassifier, *, console: Console) -> None:
     """Says what was found and what is going to be trained."""
-    what = FORMATS[data.format].what
-    _say(console, f"data: {recipe.data.root}: {what}: {len(data.class_names)} classes: {listed(data.class_names)}")
+    classes = f"{len(data.class_names)} classes: {listed(data.class_names)}"
+    _say(console, f"data: {recipe.data.root}: {data.format}: {classes}")
     for note in data.notes:
         _say(console, f"data: {note}")
     _say(console, describe_split(data.train, data.val, group_pattern=recipe.data.group_pattern))
     _say(console, data.mirrors.describe())
     temporal = "+".join(model.config.temporal)
     _say(console, f"model: {temporal} on {recipe.model.backbone}: {cost(model)}")
-    _say(console, f"precision: {recipe.trainer.precision}")
-    _say(console, f"out: {recipe.out}")
+    _say(console, f"precision: {recipe.trainer.precision}\nout: {recipe.out}")
 
 
 def _fit(
@@ -192,13 +189,13 @@ def _fit(
     """Runs Lightning's loop; the model holds the last weights afterwards."""
     out, trainer_recipe = Path(recipe.out), recipe.trainer
     model.to(memory_format=torch.channels_last)
-    num_steps = steps_per_epoch(trainer_recipe, num_train=len(data.train))
+    num_steps = steps_per_epoch(trainer_recipe, num_train=len(data.train) * recipe.augment.repeats)
     epochs = epochs_of(recipe.trainer)
     task = VideoTask(
         model,
         train_loader=training_loader(recipe, data, spec=model.spec),
         val_loader=validation_loader(recipe, data, spec=model.spec),
-        optimizer=recipe.optimizer,
+        recipe=recipe,
         num_epochs=epochs,
         steps_per_epoch=num_steps,
         data_hash=data.hash,
@@ -254,7 +251,7 @@ def _finish(
         last=out / run_folder.LAST,
         best=out / run_folder.BEST,
         best_epoch=num_epochs - 1 if best.best_epoch is None else best.best_epoch,
-        best_top1=best.best[0] if best.best else None,
+        best_score=best.best[0] if best.best else None,
         training=_score(recipe, model, [data.train[index] for index in sorted(chosen)], console=console),
         held_out=_score(recipe, model, data.val, console=console) if data.val else None,
     )
@@ -270,7 +267,7 @@ def _score(recipe: Recipe, model: VideoClassifier, samples: Sequence[Sample], *,
         model,
         samples,
         views=grid_views(model.spec),
-        protocol=protocol_name(1, 1),
+        protocol=protocol_name(1, 1, sampling=model.spec.sampling),
         batch_size=recipe.trainer.batch_size,
         num_workers=choose_workers(recipe.data.num_workers, num_videos=len(samples)),
         progress=console.is_terminal,

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
-from kinema.data.annotations import Sample
-from kinema.data.dataset import EpochSampler, TrainingClips, TrainingItem
+from kinema.data.annotations import Sample, describe_format
+from kinema.data.dataset import EpochSampler, TrainingClips, TrainingItem, measure_timing
 from kinema.data.mirror import Mirrors, find_mirrors
+from kinema.data.pixels import PixelAugmentation
+from kinema.data.repeats import RepeatSampler
 from kinema.data.split import split_samples
 from kinema.data.views import Augmentation, grid_views
+from kinema.engine.augment_recipe import AugmentRecipe
 from kinema.engine.fingerprint import fingerprint
 from kinema.engine.read_data import read_place
 from kinema.engine.recipe import Recipe
@@ -28,13 +31,15 @@ MAX_WORKERS = 8
 class TrainingData:
     """The videos of a run."""
 
-    train: list[Sample]
-    val: list[Sample]
+    train: Sequence[Sample]
+    val: Sequence[Sample]
     class_names: tuple[str, ...]
     mirrors: Mirrors
     fingerprint: dict[str, str | int | None]
+    multi_label: bool
+    """Whether a video may show several classes."""
     format: str
-    """Format of the annotations."""
+    """Format of the annotations, in words."""
     notes: tuple[str, ...]
     """What a person must know of them."""
 
@@ -72,12 +77,13 @@ def read_data(recipe: Recipe) -> TrainingData:
         class_names=class_names,
         mirrors=find_mirrors(class_names, overrides=recipe.data.mirrors),
         fingerprint=fingerprint(samples, seed=recipe.seed),
-        format=annotations.format,
+        multi_label=annotations.multi_label,
+        format=describe_format(annotations.format, annotations.files),
         notes=annotations.notes,
     )
 
 
-def split_recipe_samples(samples: Sequence[Sample], recipe: Recipe) -> tuple[list[Sample], list[Sample]]:
+def split_recipe_samples(samples: Sequence[Sample], recipe: Recipe) -> tuple[Sequence[Sample], Sequence[Sample]]:
     """Returns training and held-out samples, by the data's own split or else by the recipe's."""
     return split_samples(
         samples,
@@ -87,32 +93,61 @@ def split_recipe_samples(samples: Sequence[Sample], recipe: Recipe) -> tuple[lis
     )
 
 
+def training_spec(spec: ClipSpec, recipe: Recipe, data: TrainingData) -> ClipSpec:
+    """Returns the spec of a network with what a recipe says of clips, the names of the classes, and measured times.
+
+    Raises:
+        VideoError: If one of the videos that are measured cannot be read.
+    """
+    clip = recipe.clip
+    spec = replace(
+        spec,
+        sampling=clip.sampling,
+        stride=clip.stride,
+        stride_seconds=clip.stride_seconds,
+        resize=clip.resize,
+        crop=clip.crop,
+        class_names=data.class_names,
+        multi_label=data.multi_label,
+    )
+    span, spacing = measure_timing(data.train, spec=spec, seed=recipe.seed)
+    return replace(spec, span_seconds=span, spacing_seconds=spacing)
+
+
 def training_loader(recipe: Recipe, data: TrainingData, *, spec: ClipSpec) -> DataLoader[TrainingItem]:
     """Returns the loader of training clips; what it yields depends on the recipe and the epoch alone."""
-    augment = recipe.augment
     clips = TrainingClips(
         data.train,
         spec=spec,
-        augmentation=Augmentation(
-            min_scale=augment.min_scale,
-            max_scale=augment.max_scale,
-            min_aspect=augment.min_aspect,
-            max_aspect=augment.max_aspect,
-            mirror=augment.mirror,
-        ),
+        augmentation=Augmentation(**_fields_of(Augmentation, recipe.augment)),
         mirrors=data.mirrors,
         seed=recipe.seed,
+        pixels=PixelAugmentation(**_fields_of(PixelAugmentation, recipe.augment)),
     )
     workers = choose_workers(recipe.data.num_workers, num_videos=len(data.train))
     return DataLoader(
         clips,
         batch_size=recipe.trainer.batch_size,
-        sampler=EpochSampler(len(data.train), seed=recipe.seed),
+        sampler=_training_sampler(recipe, len(data.train)),
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),
     )
+
+
+def _training_sampler(recipe: Recipe, num_train: int) -> EpochSampler:
+    """Returns the order of the training clips; several of each video where the recipe repeats them."""
+    if recipe.augment.repeats == 1:
+        return EpochSampler(num_train, seed=recipe.seed)
+    repeats, batch_size = recipe.augment.repeats, recipe.trainer.batch_size
+    return RepeatSampler(num_train, seed=recipe.seed, repeats=repeats, batch_size=batch_size)
+
+
+def _fields_of(cls: type, augment: AugmentRecipe) -> dict[str, Any]:
+    """Returns what a recipe says of the fields of another dataclass, lists as tuples."""
+    values = {field.name: getattr(augment, field.name) for field in fields(cls)}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def validation_loader(recipe: Recipe, data: TrainingData, *, spec: ClipSpec) -> DataLoader[Any]:

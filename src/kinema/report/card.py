@@ -20,7 +20,7 @@ from kinema.models.hub import SCHEME
 from kinema.models.video_networks import VIDEO_NETWORKS
 from kinema.models.weights import load_model, read_metadata
 from kinema.report.results import Result, as_percent
-from kinema.spec import ClipSpec
+from kinema.spec import DENSE_FRAMES, ClipSpec
 
 MARK = "<!-- written by kinema push -->"
 """A line that says: this card may be written anew."""
@@ -115,20 +115,29 @@ def _spec(spec: ClipSpec) -> str:
         return ", ".join(f"{value:g}" for value in values)
 
     rows = [
-        ("frames", f"{spec.num_frames}, one from each of as many equal parts of the video"),
+        ("frames", f"{spec.num_frames}, {_sampling(spec)}"),
         ("pictures", PICTURES[spec.modality]),
         ("neighbours", f"{spec.stack} of them stacked in place of each" if spec.stack > 1 else "none: each alone"),
         ("scaling", f"short side to {spec.resize} pixels, {spec.interpolation}, antialiased"),
         ("crop", f"{_square(spec.crop)} pixels"),
         ("mean", f"{numbers(spec.mean)} of values in [0, 1]"),
         ("standard deviation", numbers(spec.std)),
-        ("videos trained on", f"{spec.span_seconds:.2f} s long in the median" if spec.span_seconds else "not recorded"),
+        ("clips trained on", f"{spec.span_seconds:.2f} s long in the median" if spec.span_seconds else "not recorded"),
         (
             "frames of a clip",
             f"{spec.spacing_seconds:.3f} s apart in training" if spec.spacing_seconds else "not recorded",
         ),
     ]
     return _table(("", ""), rows)
+
+
+def _sampling(spec: ClipSpec) -> str:
+    if spec.sampling == "segments":
+        return "one from each of as many equal parts of the video"
+    if spec.sampling == "dense":
+        return f"one in {DENSE_FRAMES // spec.num_frames} of a window of {DENSE_FRAMES} frames"
+    distance = f"{spec.stride} frames" if spec.stride else f"{spec.stride_seconds:g} s"
+    return f"{distance} from one to the next"
 
 
 def _classes(names: Sequence[str], count: int) -> str:

@@ -61,7 +61,7 @@ def read_results(path: str | Path, *, class_names: Sequence[str]) -> Result:
     try:
         values: Any = json.loads(path.read_text(encoding="utf-8"))
         low, high = values["top1_interval"]
-        errors, videos = len(values["errors"]), int(values["num_clips"])
+        videos = int(values["num_clips"])
         result = Result(
             protocol=str(values["protocol"]),
             top1=float(values["top1"]),
@@ -69,7 +69,7 @@ def read_results(path: str | Path, *, class_names: Sequence[str]) -> Result:
             interval=(float(low), float(high)),
             top5=float(values["top5"]),
             mean_class=float(values["mean_class"]),
-            notes=(f"{errors} of the videos could not be read and count as wrong.",) if errors else (),
+            notes=_notes(values),
         )
         names = list(values["class_names"])
     except (ValueError, KeyError, TypeError) as error:
@@ -82,6 +82,18 @@ def read_results(path: str | Path, *, class_names: Sequence[str]) -> Result:
             f"{path}: results must be those of weights with the same classes, got {listed(names, 4)}; evaluate these"
         )
     return result
+
+
+def _notes(values: dict[str, Any]) -> tuple[str, ...]:
+    """What a reader has to know of scores."""
+    errors, precision = len(values["errors"]), values.get("mean_average_precision")
+    notes = [f"{errors} of the videos could not be read and count as wrong."] if errors else []
+    if precision is not None:
+        notes.append(
+            f"a video may show several classes: mean average precision is {as_percent(float(precision))}, and top-1 "
+            "counts videos one of whose classes is the most probable one."
+        )
+    return tuple(notes)
 
 
 def find_results(file: Path) -> list[Result]:
@@ -106,7 +118,8 @@ def find_results(file: Path) -> list[Result]:
         return []
     if own is None or not (folder / run_folder.RECIPE).is_file():
         return []
-    if recipe_to_json(run_folder.stored_recipe(folder)) != own:
+    recipe = run_folder.stored_recipe(folder)
+    if recipe_to_json(recipe) != own:
         return []
     with log.open(newline="", encoding="utf-8") as lines:
         scores = {row["epoch"]: row["val_top1"] for row in csv.DictReader(lines)}
@@ -117,4 +130,5 @@ def find_results(file: Path) -> list[Result]:
     notes = [note]
     if file.name == run_folder.BEST:
         notes.append("the weights are those of the epoch with the highest such number, which flatters it.")
-    return [Result(protocol=protocol_name(1, 1), top1=float(score), notes=tuple(notes))]
+    protocol = protocol_name(1, 1, sampling=recipe.clip.sampling)
+    return [Result(protocol=protocol, top1=float(score), notes=tuple(notes))]

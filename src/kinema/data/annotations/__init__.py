@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from kinema.data.annotations.formats import FORMATS, Format, read_annotations
+from kinema.data.annotations.formats import FORMATS, Format, describe_format, read_annotations
+from kinema.data.annotations.overview import by_name, class_names_of, names_of, select, split_mask
 from kinema.data.annotations.sample import Sample, Section
 from kinema.data.annotations.source import Annotations, Source
 from kinema.data.annotations.table import SampleTable, TableBuilder
@@ -19,8 +20,14 @@ __all__ = [
     "Section",
     "Source",
     "TableBuilder",
+    "by_name",
+    "class_names_of",
+    "describe_format",
+    "names_of",
     "read_annotations",
     "read_samples",
+    "select",
+    "split_mask",
 ]
 
 
@@ -37,4 +44,4 @@ def read_samples(root: Path, *, annotations: Path | None = None) -> Sequence[Sam
     Raises:
         ValueError: If the root is no folder, or what stands there is in no format that is known.
     """
-    return read_annotations(Source(root=root, annotations=annotations)).samples
+    return by_name(read_annotations(Source(root=root, annotations=annotations)).samples)

@@ -49,6 +49,11 @@ def read(source: Source) -> Annotations:
     )
 
 
+def holds_videos(root: Path) -> bool:
+    """Tells whether a folder of a root holds videos, so that the folders may be the classes."""
+    return any(next(_videos(folder), None) is not None for folder in _class_folders(root))
+
+
 def _split_folders(root: Path) -> dict[str, Path]:
     """Finds the split folders of a root: none of them where its folders are the classes themselves."""
     folders = _class_folders(root)

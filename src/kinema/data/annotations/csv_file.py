@@ -1,71 +1,192 @@
-"""A CSV of `path,label[,split][,group]` with a header line."""
+"""A CSV of `path,label[,split][,group]` with a header line; `labels` in place of `label` gives several classes."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path, PurePath
+import math
+import posixpath
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import NamedTuple
 
-from kinema.data.annotations.sample import SPLIT_NAMES, Sample
+from kinema.data.annotations.list_files import NUM_TRIED, Place, find_place, one_for_each_split
+from kinema.data.annotations.repeats import Rows
+from kinema.data.annotations.sample import SPLIT_NAMES, Section
 from kinema.data.annotations.source import Annotations, Source
-from kinema.wording import listed, nearest
+from kinema.data.annotations.table import TableBuilder
+from kinema.wording import nearest
 
-REQUIRED_COLUMNS = ("path", "label")
-COLUMNS = (*REQUIRED_COLUMNS, "split", "group")
+LABELS = ("label", "labels")
+COLUMNS = ("path", "label", "split", "group")
+TIMES = ("start", "end")
+"""Columns of a CSV of segments."""
 
 
 def detect(source: Source) -> bool:
-    """Tells whether a CSV is named as the annotations."""
-    return source.annotations is not None and source.annotations.suffix.lower() != ".txt"
+    """Tells whether a CSV has such a header, or is named as the annotations."""
+    named = source.annotations is not None and source.annotations.suffix.lower() == ".csv"
+    return named or bool(csv_files(source, ("path",)))
 
 
 def read(source: Source) -> Annotations:
-    """Reads a CSV of videos.
+    """Reads a CSV of videos, or one for each split.
 
     Values with commas stand in double quotes. Blank lines, a byte order mark and CRLF are fine. Labels are names, also
-    where they look like numbers; blanks around them are dropped. A path is looked for under the root first, then beside
-    the CSV. A row that stands there twice counts once.
+    where they look like numbers; blanks around them are dropped. In a column `labels` they are separated by `;` or `|`.
+    Paths start at the root or in one of its folders, or beside the CSV: where the first of them are. A row that stands
+    there twice counts once.
 
     Args:
         source: Names the CSV and the folder that its paths start from.
 
     Returns:
-        The samples, sorted by name, and the classes, sorted too.
+        The samples and the classes, sorted.
 
     Raises:
-        ValueError: If the file is no such CSV, a video is missing, or two rows contradict each other; with the line.
+        ValueError: If the file is no such CSV, or two rows contradict each other; with the line.
     """
-    if source.annotations is None:
-        raise ValueError("annotations must be a CSV file for the format csv, got none; add --data.annotations FILE")
-    samples = _read_csv(source.annotations, root=source.root)
+    return read_csv(source, format="csv")
+
+
+def csv_files(source: Source, columns: Sequence[str]) -> list[Path]:
+    """Finds the files of a source that begin with a header with some columns, beside that of labels."""
+    return [path for path in source.files(r".*\.csv") if _has_columns(path, columns)]
+
+
+def read_csv(source: Source, *, format: str, times: bool = False) -> Annotations:
+    """Reads CSV files with these columns, and, where wanted, those of segments.
+
+    Raises:
+        ValueError: As `read` says.
+    """
+    named = source.annotations is not None and not source.annotations.is_dir()
+    columns = TIMES if times else ("path",)
+    files = [*dict.fromkeys(path for each in columns for path in csv_files(source, (each,)))]
+    if named and source.annotations:
+        files = [source.annotations]
+    if not files:
+        raise ValueError(
+            f"annotations must be a CSV file for the format {format}, got none in {source.annotations or source.root}; "
+            "add --data.annotations FILE"
+        )
+    reader = _Reader(source, columns=(*COLUMNS, *TIMES) if times else COLUMNS)
+    for path, split in one_for_each_split(files, source).items():
+        reader.read(path, split=split if len(files) > 1 else None)
+    table = reader.rows.merge(reader.builder.table())
     return Annotations(
-        format="csv",
-        samples=sorted(samples, key=lambda sample: sample.name),
-        class_names=tuple(sorted({sample.class_name for sample in samples})),
-        files=(source.annotations,),
+        format=format,
+        samples=table,
+        class_names=tuple(sorted(reader.class_names)),
+        files=tuple(files),
+        multi_label=reader.multi_label,
     )
 
 
-def _read_csv(path: Path, *, root: Path) -> list[Sample]:
-    rows = list(_rows(path))
-    if not rows:
-        raise ValueError(f"{path} must have a header line path,label, got an empty file; write one row for each video")
-    columns = _check_header(path, *rows[0])
-    seen: dict[str, tuple[int, Sample]] = {}
-    for line, cells in rows[1:]:
-        sample = _sample(f"{path}, line {line}", columns, cells)
-        key = PurePath(sample.name).as_posix()
-        first_line, first = seen.setdefault(key, (line, sample))
-        if (first.class_name, first.split, first.group) != (sample.class_name, sample.split, sample.group):
+class _File(NamedTuple):
+    """A file, its split, and where its paths start."""
+
+    path: Path
+    split: str | None
+    place: Place
+
+
+class _Reader:
+    """Collects the rows of CSV files."""
+
+    def __init__(self, source: Source, *, columns: Sequence[str]) -> None:
+        """Starts without rows."""
+        self.source, self.known = source, columns
+        self.builder = TableBuilder(source.root)
+        self.rows = Rows()
+        self.class_names: set[str] = set()
+        self.multi_label = False
+
+    def read(self, path: Path, *, split: str | None) -> None:
+        """Adds the rows of a file."""
+        rows = _rows(path)
+        header = next(rows, None)
+        if header is None:
             raise ValueError(
-                f"{path} must say one thing about a video, got {sample.name!r} as {_claims(first)} in line "
-                f"{first_line} and as {_claims(sample)} in line {line}; remove one of them"
+                f"{path} must have a header line path,label, got an empty file; write one row for each video"
             )
-    if not seen:
-        raise ValueError(f"{path} must have rows below its header, got none; write one row for each video")
-    _check_split_column(path, seen)
-    return _locate(path, seen, root=root)
+        columns = self._check_header(path, *header)
+        first = list(islice(rows, NUM_TRIED))
+        if not first:
+            raise ValueError(f"{path} must have rows below its header, got none; write one row for each video")
+        at = columns.index("path")
+        names = (cells[at].strip() for _, cells in first if at < len(cells))
+        place = find_place(names, self.source, beside=path)
+        file = _File(path, split, place)
+        blank: list[int] = []
+        filled = 0
+        for line, cells in chain(first, rows):
+            if self._add(file, line, columns, cells):
+                filled += 1
+            else:
+                blank.append(line)
+        if blank and filled:
+            raise ValueError(
+                f"{path} must give a split to every row or to none, got none in line {blank[0]} ({len(blank)} such "
+                "rows); fill them in or remove the column"
+            )
+
+    def _add(self, file: _File, line: int, columns: Sequence[str], cells: Sequence[str]) -> bool:
+        """Adds one row; tells whether it has a split."""
+        where = f"{file.path}, line {line}"
+        if len(cells) != len(columns):
+            raise ValueError(
+                f"{where}, must have {len(columns)} cells like the header, got {len(cells)}: {','.join(cells)!r}; "
+                "put names that contain commas in double quotes"
+            )
+        row = dict(zip(columns, cells, strict=True))
+        classes = _classes(row)
+        if not row["path"].strip() or not classes:
+            raise ValueError(f"{where}, must have a path and a label, got {','.join(cells)!r}; fill in the empty one")
+        split = row.get("split", "").strip()
+        if split and split.lower() not in SPLIT_NAMES:
+            raise ValueError(f"{where}, must have a split out of train, val, test, got {split!r}; correct it")
+        section = _section(row, where=where) if "start" in row else None
+        name = _name(row["path"], file.place)
+        self.builder.add(
+            name,
+            classes[0],
+            split=SPLIT_NAMES.get(split.lower(), file.split),
+            group=row.get("group", "").strip() or (name if section else None),
+            folder=file.place.folder,
+            also=classes[1:],
+            section=section,
+            where=where,
+        )
+        self.class_names.update(classes)
+        self.rows.add((name, section, file.split), file=file.path, line=line)
+        return bool(split or file.split)
+
+    def _check_header(self, path: Path, line: int, cells: Sequence[str]) -> list[str]:
+        """Returns the names of the columns; `labels` is noted."""
+        columns = [cell.strip().lower() for cell in cells]
+        if not set(columns) & {*self.known, *LABELS}:
+            raise ValueError(
+                f"{path} must begin with a header line such as path,label, got {','.join(cells)!r} in line {line}; "
+                "add the header (columns are separated by commas)"
+            )
+        for column in columns:
+            if column not in (*self.known, *LABELS):
+                raise ValueError(
+                    f"{path} must have only columns {', '.join(self.known)}, got {column!r}; "
+                    f"{nearest(column, self.known)}"
+                )
+        several = "labels" in columns and "label" not in columns
+        wanted = ("path", "labels" if several else "label", *(TIMES if "start" in self.known else ()))
+        missing = [column for column in wanted if column not in columns]
+        if missing or len(set(columns)) != len(columns) or {*LABELS} <= {*columns}:
+            fault = f"without {' and '.join(missing)}" if missing else "with a column twice"
+            raise ValueError(
+                f"{path} must have each of {' and '.join(wanted)} once, got {','.join(columns)!r} {fault}; correct it"
+            )
+        self.multi_label |= several
+        return columns
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -89,78 +210,41 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             ) from error
 
 
-def _check_header(path: Path, line: int, cells: list[str]) -> list[str]:
-    """Returns the names of the columns."""
-    columns = [cell.strip().lower() for cell in cells]
-    if not set(columns) & set(COLUMNS):
+def _has_columns(path: Path, columns: Sequence[str]) -> bool:
+    """Tells whether a file begins with a header with some columns and one of labels."""
+    try:
+        _, cells = next(_rows(path), (0, []))
+    except ValueError:
+        return False
+    header = {cell.strip().lower() for cell in cells}
+    return {*columns} <= header and bool(header & {*LABELS})
+
+
+def _name(written: str, place: Place) -> str:
+    """The name of a file in one writing: blanks at its ends are seldom meant, and `./a` is `a`."""
+    name = written.strip()
+    if name != written and (place.folder / place.name(written)).exists():
+        name = written
+    return place.name(posixpath.normpath(name) if "./" in name or "//" in name else name)
+
+
+def _classes(row: Mapping[str, str]) -> tuple[str, ...]:
+    """The classes of a row."""
+    if "label" in row:
+        name = row["label"].strip()
+        return (name,) if name else ()
+    return tuple(dict.fromkeys(name for part in re.split("[;|]", row["labels"]) if (name := part.strip())))
+
+
+def _section(row: Mapping[str, str], *, where: str) -> Section:
+    """The part of the video that a row is on."""
+    try:
+        start, end = float(row["start"]), float(row["end"])
+    except ValueError:
+        start, end = math.nan, math.nan
+    if not 0.0 <= start < end < math.inf:
         raise ValueError(
-            f"{path} must begin with a header line such as path,label, got {','.join(cells)!r} in line {line}; "
-            "add the header (columns are separated by commas)"
+            f"{where}, must have a start of at least 0 and an end after it, in seconds, got {row['start'].strip()!r} "
+            f"and {row['end'].strip()!r}; correct them"
         )
-    for column in columns:
-        if column not in COLUMNS:
-            raise ValueError(
-                f"{path} must have only columns {', '.join(COLUMNS)}, got {column!r}; {nearest(column, COLUMNS)}"
-            )
-    missing = [column for column in REQUIRED_COLUMNS if column not in columns]
-    if missing or len(set(columns)) != len(columns):
-        fault = f"without {' and '.join(missing)}" if missing else "with a column twice"
-        raise ValueError(f"{path} must have each of path and label once, got {','.join(columns)!r} {fault}; correct it")
-    return columns
-
-
-def _sample(where: str, columns: list[str], cells: list[str]) -> Sample:
-    """Turns one row into a sample whose path is still as written."""
-    if len(cells) != len(columns):
-        raise ValueError(
-            f"{where}, must have {len(columns)} cells like the header, got {len(cells)}: {','.join(cells)!r}; "
-            "put names that contain commas in double quotes"
-        )
-    row = dict(zip(columns, cells, strict=True))
-    label, split, group = (row.get(column, "").strip() for column in ("label", "split", "group"))
-    if not row["path"].strip() or not label:
-        raise ValueError(f"{where}, must have a path and a label, got {','.join(cells)!r}; fill in the empty one")
-    if split and split.lower() not in SPLIT_NAMES:
-        raise ValueError(f"{where}, must have a split out of train, val, test, got {split!r}; correct it")
-    return Sample(
-        path=Path(row["path"]),
-        class_name=label,
-        split=SPLIT_NAMES.get(split.lower()),
-        group=group or None,
-        name=row["path"],
-    )
-
-
-def _check_split_column(path: Path, seen: dict[str, tuple[int, Sample]]) -> None:
-    """Refuses a split column that is filled only here and there."""
-    blank = [line for line, sample in seen.values() if sample.split is None]
-    if blank and len(blank) < len(seen):
-        raise ValueError(
-            f"{path} must give a split to every row or to none, got none in line {blank[0]} ({len(blank)} such rows); "
-            "fill them in or remove the column"
-        )
-
-
-def _locate(path: Path, seen: dict[str, tuple[int, Sample]], *, root: Path) -> list[Sample]:
-    """Finds the files: under the root, or else beside the CSV."""
-    samples = []
-    missing = []
-    for line, sample in seen.values():
-        names = dict.fromkeys((sample.name, sample.name.strip()))  # blanks at the ends are seldom meant
-        places = [(folder / name, name) for name in names for folder in (root, path.parent)]
-        found = next(((place, name) for place, name in places if place.exists()), None)
-        if found is None:
-            missing.append(f"{sample.name!r} (line {line})")
-        else:
-            samples.append(replace(sample, path=found[0], name=found[1]))
-    if missing:
-        raise ValueError(
-            f"{path} must name files under {root} or beside itself, got {len(missing)} of {len(seen)} that are in "
-            f"neither place: {listed(missing, 3)}; check the root or remove the rows"
-        )
-    return samples
-
-
-def _claims(sample: Sample) -> str:
-    """What a row says of its video."""
-    return "/".join(value for value in (sample.class_name, sample.split, sample.group) if value)
+    return Section(start, end)

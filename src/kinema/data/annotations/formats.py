@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
-from kinema.data.annotations import class_folder, csv_file
+from kinema.data.annotations import (
+    class_folder,
+    csv_file,
+    hmdb51,
+    jester,
+    kinetics,
+    list_layout,
+    mmaction2_json,
+    pyslowfast,
+    segments,
+    something_v1,
+    something_v2,
+    ucf101,
+)
 from kinema.data.annotations.source import Annotations, Source
-from kinema.wording import nearest
+from kinema.wording import listed, nearest
 
 AUTO = "auto"
+FOLDERS = "class_folders"
+"""The format without annotation files: what is left where no other is found."""
 
 
 @dataclass(frozen=True)
@@ -22,14 +40,28 @@ class Format:
     """Tells by names and first lines of files, without reading them all, whether a source is in it."""
     read: Callable[[Source], Annotations]
     """Reads it; raises a `ValueError` that names file and line."""
+    of_dataset: bool = False
+    """Whether it is that of one published dataset, whose own files outrank the lists that other programs make of it."""
 
 
 FORMATS: dict[str, Format] = {
+    "something_v1": Format("Something-Something V1", something_v1.detect, something_v1.read, of_dataset=True),
+    "something_v2": Format("Something-Something V2", something_v2.detect, something_v2.read, of_dataset=True),
+    "jester": Format("Jester", jester.detect, jester.read, of_dataset=True),
+    "kinetics": Format("Kinetics-400, -600 or -700", kinetics.detect, kinetics.read, of_dataset=True),
+    "ucf101": Format("UCF101", ucf101.detect, ucf101.read, of_dataset=True),
+    "hmdb51": Format("HMDB51", hmdb51.detect, hmdb51.read, of_dataset=True),
+    "segments": Format("CSV with the header path,label,start,end", segments.detect, segments.read),
+    "mmaction2_json": Format("JSON list of mmaction2", mmaction2_json.detect, mmaction2_json.read),
+    "pyslowfast_frames": Format("list of frames of PySlowFast", pyslowfast.detect_frames, pyslowfast.read_frames),
+    **{
+        name: Format(f"list of {layout.line}", partial(list_layout.detect, name), partial(list_layout.read, name))
+        for name, layout in list_layout.LAYOUTS.items()
+    },
     "csv": Format("CSV with the header path,label", csv_file.detect, csv_file.read),
-    "class_folders": Format("a folder for each class", class_folder.detect, class_folder.read),
+    FOLDERS: Format("a folder for each class", class_folder.detect, class_folder.read),
 }
-"""The formats by name; of several that are detected, the first one is taken if it comes from a folder's own structure,
-so the plainest stand last."""
+"""The formats by name, the most special ones first: of several that the same files may be in, the first is taken."""
 
 
 def read_annotations(source: Source, *, format: str = AUTO) -> Annotations:
@@ -43,7 +75,8 @@ def read_annotations(source: Source, *, format: str = AUTO) -> Annotations:
         What it holds.
 
     Raises:
-        ValueError: If the root is no folder, or what stands there is in no known format or not as it must be.
+        ValueError: If the root is no folder, or what stands there is in no known format, in more than one, or not as it
+            must be.
     """
     if not source.root.is_dir():
         raise ValueError(f"root must be a folder of videos, got {source.root}; check the path")
@@ -51,8 +84,20 @@ def read_annotations(source: Source, *, format: str = AUTO) -> Annotations:
         raise ValueError(
             f"format must be auto or one of {', '.join(FORMATS)}, got {format!r}; {nearest(format, FORMATS)}"
         )
-    name = detect_format(source) if format == AUTO else format
-    return FORMATS[name].read(source)
+    if format != AUTO:
+        return FORMATS[format].read(source)
+    name, *others = _detected(source)
+    try:
+        annotations = FORMATS[name].read(source)
+    except ValueError as error:
+        if not others:
+            raise
+        raise ValueError(
+            f"{error} (taken for {FORMATS[name].what}; should it be another format, say so with --data.format, one of "
+            f"{', '.join(others)})"
+        ) from error
+    notes = _notes_on_others(source, name, others, files=annotations.files)
+    return replace(annotations, notes=(*annotations.notes, *notes))
 
 
 def detect_format(source: Source) -> str:
@@ -62,6 +107,79 @@ def detect_format(source: Source) -> str:
         source: Where the dataset lies.
 
     Returns:
-        Its name in `FORMATS`: the first one that is detected; of a root without annotation files, class folders.
+        Its name in `FORMATS`: the first one that is detected; class folders only where no annotation file is in any.
+
+    Raises:
+        ValueError: If there is none.
     """
-    return next((name for name, format in FORMATS.items() if format.detect(source)), "class_folders")
+    return _detected(source)[0]
+
+
+def describe_format(name: str, files: Sequence[Path]) -> str:
+    """Says in words what format a dataset is in, and by which files."""
+    names = sorted({path.name for path in files})
+    return f"{FORMATS[name].what} ({name}{f', by {listed(names, 4)}' if names else ''})"
+
+
+def _detected(source: Source) -> list[str]:
+    """Returns all formats that a source may be in, the one to take first."""
+    found: list[str] = []
+    for name, format in FORMATS.items():
+        if name != FOLDERS and _may_be(format, source, strict=not found):
+            found.append(name)
+    if found:
+        return found
+    if source.annotations is not None:
+        raise ValueError(f"annotations must be in a format that is known, got {source.annotations}; {_known_formats()}")
+    if not _has_folders(source.root):
+        entries = sorted(entry.name for entry in source.root.iterdir())
+        raise ValueError(
+            f"{source.root} must hold annotation files in a format that is known, or a folder for each class "
+            f"(<root>/<class>/<video>), got {listed(entries, 5) or 'an empty folder'}; {_known_formats()}"
+        )
+    return [FOLDERS]
+
+
+def _may_be(format: Format, source: Source, *, strict: bool) -> bool:
+    """Tells whether a source may be in a format; what a format finds unclear counts only where nothing else is it."""
+    try:
+        return format.detect(source)
+    except ValueError:
+        if strict:
+            raise
+        return False
+
+
+def _notes_on_others(source: Source, name: str, others: Sequence[str], *, files: Sequence[Path]) -> list[str]:
+    """Looks for annotations in other formats, in files that the one taken did not read.
+
+    Returns:
+        What to say of lists that are left aside, because those of a published dataset outrank them.
+
+    Raises:
+        ValueError: If there are annotations of the same rank.
+    """
+    is_file = source.annotations is not None and source.annotations.is_file()
+    rest = replace(source, without=source.without | set(files))
+    if is_file or not files or FORMATS[name].detect(rest):  # such as lists of other folds: all of its kind
+        return []
+    strict = not FORMATS[name].of_dataset
+    besides = [other for other in others if _may_be(FORMATS[other], rest, strict=strict)]
+    rivals = [other for other in besides if FORMATS[other].of_dataset or not FORMATS[name].of_dataset]
+    if rivals:
+        raise ValueError(
+            f"{source.annotations or source.root} must hold one set of annotations, got {describe_format(name, files)} "
+            f"and, in other files, {FORMATS[rivals[0]].what} ({rivals[0]}); choose with --data.format "
+            f"{' or '.join([name, *rivals])}, or name the file with --data.annotations"
+        )
+    return [f"left aside: {FORMATS[other].what}; --data.format {other} takes that" for other in besides]
+
+
+def _has_folders(root: Path) -> bool:
+    """Tells whether a folder holds what class folders can be read from, or a message about them can be made of."""
+    with os.scandir(root) as entries:
+        return any(not entry.name.startswith(".") and entry.is_dir() for entry in entries)
+
+
+def _known_formats() -> str:
+    return f"known are {', '.join(FORMATS)}, which docs/formats.md tells of"

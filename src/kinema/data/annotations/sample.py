@@ -25,6 +25,11 @@ class Section:
     unit: Literal["seconds", "frames"] = "seconds"
     """What the two are counted in, from the beginning of the video."""
 
+    @property
+    def mark(self) -> str:
+        """What the name of a sample says of it, behind the name of the file: `#2.5-4s`, `#0-32f`."""
+        return f"#{self.start:.10g}-{self.end:.10g}{self.unit[0]}"
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -50,6 +55,11 @@ class Sample:
         """Names the sample after its path where no name was given."""
         if not self.name:
             object.__setattr__(self, "name", self.path.as_posix())
+
+    @property
+    def file_name(self) -> str:
+        """Name of its file: its own, without the section."""
+        return self.name if self.section is None else self.name.removesuffix(self.section.mark)
 
     @property
     def class_names(self) -> tuple[str, ...]:

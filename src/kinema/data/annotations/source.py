@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from kinema.data.annotations.sample import Sample
 
+T = TypeVar("T")
 LOOKED_AT = 1000
 """Entries of a subfolder beyond which it is taken for one of videos, and not searched for annotation files."""
 SUFFIXES = (".csv", ".json", ".txt", ".tsv", ".lst")
@@ -28,6 +30,16 @@ class Source:
     """A file with the names of the classes, for lists that only number them."""
     fold: int = 1
     """Which of a dataset's several splits is meant: UCF101 and HMDB51 have three."""
+    without: frozenset[Path] = frozenset()
+    """Annotation files that are taken as not being there."""
+    _found: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, what: str, find: Callable[[], T]) -> T:
+        """Finds something out once, which several formats ask of a source."""
+        if what not in self._found:
+            self._found[what] = find()
+        value: T = self._found[what]
+        return value
 
     def files(self, pattern: str) -> list[Path]:
         """Finds annotation files by name.
@@ -42,7 +54,8 @@ class Source:
             The files, sorted.
         """
         matches = re.compile(pattern, re.IGNORECASE).fullmatch
-        return [path for path in self._candidates() if matches(path.name)]
+        candidates = self.once("candidates", self._candidates)
+        return [path for path in candidates if matches(path.name) and path not in self.without]
 
     def _candidates(self) -> list[Path]:
         if self.annotations is not None and not self.annotations.is_dir():
@@ -69,12 +82,18 @@ class Annotations:
     """What a person must know, such as whose order the classes are in; one sentence each."""
 
 
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Tells whether an entry is a folder or a link to one; a link that leads to itself is none."""
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()  # noqa: PTH112 (Path.is_dir may raise)
+
+
 def _annotation_files(folder: Path) -> list[Path]:
     """Files with a suffix of annotations in a folder, and in its folders where these are few and hold few entries."""
     folders, files = _entries(folder)
     for inner in folders if len(folders) <= LOOKED_AT else ():
         files += _entries(inner, limit=LOOKED_AT)[1]
-    return sorted(files)
+    shallow_last = sorted(files, key=lambda path: (-len(path.parts), path))
+    return sorted({os.path.realpath(path): path for path in shallow_last}.values())  # a link may lead back to the root
 
 
 def _entries(folder: Path, *, limit: int | None = None) -> tuple[list[Path], list[Path]]:
@@ -87,7 +106,7 @@ def _entries(folder: Path, *, limit: int | None = None) -> tuple[list[Path], lis
                     return [], []
                 if entry.name.startswith("."):
                     continue
-                if entry.is_dir():
+                if is_folder(entry):
                     folders.append(Path(entry.path))
                 elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122 (a Path for each is slow)
                     files.append(Path(entry.path))

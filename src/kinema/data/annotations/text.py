@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,36 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise ValueError(f"{path} must be a file that can be read, got: {error.strerror}; check the path") from error
 
 
+def read_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yields number and cells of each row of a CSV that is not blank; cells with commas stand in double quotes.
+
+    Raises:
+        ValueError: If the file cannot be read, or is no CSV; with the line.
+    """
+    number = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal number
+        for here, text in read_lines(path):
+            number = here
+            yield text
+
+    try:
+        for cells in csv.reader(lines(), strict=True, skipinitialspace=True):
+            yield number, [cell.strip() for cell in cells]
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {number}, must be CSV, got a fault ({error}); check its quotes") from error
+
+
+def read_beginning(path: Path) -> str:
+    """Returns the first 4096 bytes as text, to tell a format by; nothing where the file cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(4096).decode("utf-8-sig", errors="replace")
+    except OSError:
+        return ""
+
+
 def read_json(path: Path) -> Any:  # noqa: ANN401 (whatever the file holds)
     """Reads a JSON file.
 
@@ -42,6 +73,8 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 (whatever the file holds)
         raise ValueError(f"{path} must be UTF-8 text, got other bytes ({error.reason}); save it as UTF-8") from error
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}, line {error.lineno}, must be JSON, got: {error.msg}; mend the file") from error
+    except ValueError as error:
+        raise ValueError(f"{path} must be JSON, got: {error}; mend the file") from error
     except RecursionError as error:
         raise ValueError(f"{path} must be JSON of annotations, got one nested without end; mend the file") from error
     except OSError as error:
