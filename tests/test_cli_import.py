@@ -114,7 +114,7 @@ def test_files_that_cannot_be_imported_are_one_line(
     assert not Path(out).exists()
 
 
-def test_networks_on_flow_are_imported_but_no_command_feeds_them(
+def test_networks_on_flow_are_imported_and_take_folders_of_flow(
     counting_video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     network, path, out = ResNet("tsm", in_channels=10), tmp_path / "flow.pth", tmp_path / "flow.safetensors"
@@ -122,7 +122,7 @@ def test_networks_on_flow_are_imported_but_no_command_feeds_them(
     torch.save(network.weights.tensors, path)
     assert main(["import", str(path), "--out", str(out)]) == 0
     captured = capsys.readouterr()
-    assert captured.out.endswith(f"wrote {out}\n")
+    assert captured.out.endswith(f"wrote {out}; next: kinema predict {out} FOLDER_OF_FLOW\n")
     assert "kinema: warning: the network takes optical flow" in captured.err
-    assert main(["predict", str(out), str(counting_video)]) == 2
-    assert "the model must take frames of 3 channels (RGB), got one for 10" in capsys.readouterr().err
+    assert main(["predict", str(out), str(counting_video)]) == 1
+    assert "a file where a folder of optical flow is needed" in capsys.readouterr().err

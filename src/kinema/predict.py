@@ -19,8 +19,7 @@ from kinema.engine.evaluate_weights import trained_mirrors
 from kinema.engine.recipe import Accelerator
 from kinema.models.classifier import VideoClassifier
 from kinema.models.weights import load_model, read_metadata
-
-RGB_CHANNELS = 3
+from kinema.spec import FRAME_CHANNELS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +61,8 @@ class Predictor:
         accelerator: Device for a weights file; `auto` takes a GPU where there is one.
 
     Raises:
-        ValueError: If the model's spec has no class names, it takes other frames than RGB, or the device is not there.
+        ValueError: If the model's spec has no class names, it takes pictures that its modality does not have, or the
+            device is not there.
     """
 
     def __init__(self, model: VideoClassifier | str | Path, *, accelerator: Accelerator = "auto") -> None:
@@ -77,17 +77,18 @@ class Predictor:
             raise ValueError(
                 "class_names of the model's spec must be given, got none; create the model with a spec that names them"
             )
-        if len(self.spec.mean) != RGB_CHANNELS:
+        channels = FRAME_CHANNELS[self.spec.modality]
+        if len(self.spec.mean) != channels:
             raise ValueError(
-                f"the model must take frames of {RGB_CHANNELS} channels (RGB), got one for {len(self.spec.mean)}; "
-                "other inputs, such as optical flow, are read by no command: call the model itself"
+                f"the model must take pictures of {channels} channels, as its modality {self.spec.modality!r} has "
+                f"them, got one for {len(self.spec.mean)}; call the model itself, or import its file anew"
             )
 
     def predict(self, path: str | Path, *, top: int = 5, num_clips: int = 1, num_crops: int = 1) -> Prediction:
         """Looks at a video and names its class.
 
         Args:
-            path: A video file or a folder of numbered frames.
+            path: A video file or a folder of numbered frames; for a network on flow, a folder of flow.
             top: How many classes to name; all of them where there are fewer.
             num_clips: Clips along time; their logits are averaged.
             num_crops: Crops in space of each clip: 1, 3, 5 or 10.
@@ -102,7 +103,7 @@ class Predictor:
         if top < 1:
             raise ValueError(f"top must be at least 1, got {top}; 5 is usual")
         views = grid_views(self.spec, num_clips=num_clips, num_crops=num_crops, mirrors=self.mirrors)
-        with open_video(path) as video:
+        with open_video(path, modality=self.spec.modality) as video:
             clips = load_views(video, views, self.spec)  # [V, T, C, H, W]
         probabilities = predict_views(self.model, clips[None])[0].tolist()  # [K]
         ranked = sorted(zip(self.spec.class_names, probabilities, strict=True), key=lambda pair: -pair[1])

@@ -10,9 +10,15 @@ from typing import Any, Literal, get_args
 
 Sampling = Literal["segments", "dense", "stride"]
 Interpolation = Literal["bilinear", "bicubic"]
+Modality = Literal["rgb", "flow", "rgbdiff"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+FRAME_CHANNELS: dict[Modality, int] = {"rgb": 3, "flow": 2, "rgbdiff": 3}
+"""Channels of one picture of each modality; those of flow are x and y."""
+DEFAULT_STACK: dict[Modality, int] = {"rgb": 1, "flow": 5, "rgbdiff": 5}
+"""Pictures that are stacked where nothing else is said; five fields and five differences are TSN's."""
 
 DENSE_FRAMES = 64
 """Frames of the window that `dense` sampling looks at, as TSM."""
@@ -28,9 +34,13 @@ class ClipSpec:
 
     num_frames: int = 8
     """Frames T of a clip."""
+    modality: Modality = "rgb"
+    """What the network sees: frames (`rgb`), fields of optical flow (`flow`), or differences of each frame to the one
+    before it (`rgbdiff`)."""
     stack: int = 1
-    """Neighbouring frames of the video that are stacked in the channels of each of the T, the sampled frame in their
-    middle; an odd number, of which 1 is the sampled frame alone. TDN's short-term module takes 5."""
+    """Neighbours in the video that are stacked in the channels of each of the T. Of frames, the sampled one is in their
+    middle; an odd number, of which 1 is the sampled frame alone; TDN's short-term module takes 5. Fields of flow and
+    differences follow the sampled frame; TSN takes 5 of either."""
     sampling: Sampling = "segments"
     """How frames spread over a video: `segments` cuts it into T equal parts and takes one frame from each (TSN);
     `dense` takes each (64 // T)-th frame of a window of 64 (TSM); `stride` takes frames at a fixed distance."""
@@ -69,11 +79,18 @@ class ClipSpec:
         for name in ("num_frames", "resize", "crop"):
             if type(value := getattr(self, name)) is not int or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}; 8 and 224 are usual")
-        if type(self.stack) is not int or self.stack < 1 or self.stack % 2 == 0:
-            raise ValueError(f"stack must be an odd whole number of at least 1, got {self.stack!r}; TDN takes 5")
-        for name, kind in (("sampling", Sampling), ("interpolation", Interpolation)):
+        for name, kind in (("sampling", Sampling), ("interpolation", Interpolation), ("modality", Modality)):
             if (value := getattr(self, name)) not in get_args(kind):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}, got {value!r}; take one of them")
+        is_rgb = self.modality == "rgb"
+        if type(self.stack) is not int or self.stack < 1 or (is_rgb and self.stack % 2 == 0):
+            kind_of, who = ("an odd", "TDN") if is_rgb else ("a", "TSN")
+            raise ValueError(f"stack must be {kind_of} whole number of at least 1, got {self.stack!r}; {who} takes 5")
+        if not is_rgb and len(self.mean) != FRAME_CHANNELS[self.modality]:
+            raise ValueError(
+                f"mean must have {FRAME_CHANNELS[self.modality]} values for modality {self.modality!r}, got "
+                f"{self.mean}; a model that is created with this modality brings them"
+            )
         check_sampling(self.sampling, self.stride, self.stride_seconds, num_frames=self.num_frames)
         if type(self.multi_label) is not bool:
             raise ValueError(f"multi_label must be true or false, got {self.multi_label!r}; false is one class a video")
@@ -91,6 +108,11 @@ class ClipSpec:
         if len(set(self.class_names)) != len(self.class_names):
             doubled = sorted({name for name in self.class_names if self.class_names.count(name) > 1})
             raise ValueError(f"class_names must be distinct, got {doubled} more than once; rename or merge them")
+
+    @property
+    def num_read(self) -> int:
+        """Pictures of the video that are read for each of the T: one more than there are differences."""
+        return self.stack + 1 if self.modality == "rgbdiff" else self.stack
 
     def to_json(self) -> str:
         """Returns the spec as one line of JSON."""

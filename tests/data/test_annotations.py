@@ -292,6 +292,6 @@ def test_blanks_around_a_path_are_dropped_unless_they_are_part_of_it(tmp_path):
 def test_a_csv_with_a_header_is_a_csv_although_its_classes_are_numbers(tmp_path, labels):
     rows = [f"v/{number}.mp4,{label}" for number, label in enumerate(labels.split())]
     (tmp_path / "rows.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
-    for annotations in (None, tmp_path / "rows.csv"):
-        found = read_annotations(Source(root=tmp_path, annotations=annotations))
+    for file in (None, tmp_path / "rows.csv"):
+        found = read_annotations(Source(root=tmp_path, annotations=file))
         assert (found.format, found.class_names) == ("csv", tuple(sorted(set(labels.split()))))

@@ -114,10 +114,10 @@ def test_extensions_may_be_written_in_both_cases(tmp_path: Path) -> None:
         (("1.jpg", "2.jpg", "3.jpg", "a.mp4"), False),
         (("1.jpg", "2.jpg", "._a.mp4"), True),
         (("cover1.jpg", "clip/1.jpg"), False),
-        (("flowx_1.jpg", "flowY2.jpg"), False),
+        (("flowx_1.jpg", "flowY2.jpg"), True),
         (("overflow_1.jpg", "flower2.jpg"), True),
-        (("x_1.jpg", "y_1.jpg"), False),
-        (("flow_x_1.jpg", "optical flow 2.jpg"), False),
+        (("x_1.jpg", "y_1.jpg"), True),
+        (("flow_x_1.jpg", "optical flow 2.jpg"), True),
     ],
 )
 def test_a_folder_is_a_video_where_its_pictures_are_the_content(

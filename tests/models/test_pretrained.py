@@ -145,7 +145,7 @@ def test_a_video_network_starts_from_the_file_and_says_what_it_left_out(tmp_path
 
 
 @pytest.mark.parametrize("channels", [1, 2, 10])
-def test_other_channels_get_the_first_conv_as_timm_adapts_it(channels: int, tmp_path: Path):
+def test_other_channels_get_the_first_conv_as_tsn_adapts_it(channels: int, tmp_path: Path):
     state = timm_state()
     torch.save(state, tmp_path / "weights.pth")
 
@@ -153,8 +153,8 @@ def test_other_channels_get_the_first_conv_as_timm_adapts_it(channels: int, tmp_
     load_pretrained(backbone, tmp_path / "weights.pth")
 
     first = next(key for key, value in state.items() if value.ndim == 4)
-    wanted = torch.stack([state[first][:, channel % 3] for channel in range(channels)], dim=1) * 3 / channels
-    wanted = state[first].sum(dim=1, keepdim=True) if channels == 1 else wanted
+    red, green, blue = state[first].unbind(dim=1)
+    wanted = torch.stack([(red + green + blue) / 3] * channels, dim=1) * (3 if channels == 1 else 1)
     torch.testing.assert_close(backbone.state_dict()[first], wanted)
     assert all(torch.equal(value, state[key]) for key, value in backbone.state_dict().items() if key != first)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from kinema.cli import data_check, data_motion, hub, networks, weights
+from kinema.cli import data_check, data_flow, data_motion, fuse, hub, networks, weights
 
 if TYPE_CHECKING:
     from kinema.demo.config import DemoConfig
@@ -188,8 +188,10 @@ COMMANDS = {
     "tables": Command(networks.tables, networks.tables_arguments, networks.run_tables),
     "sites": Command(networks.sites, networks.sites_arguments, networks.run_sites),
     "import": Command(weights.import_weights, weights.import_arguments, weights.run_import),
+    "fuse": Command(fuse.fuse, fuse.fuse_arguments, fuse.run_fuse),
     "push": Command(hub.push, hub.push_arguments, hub.run_push),
     "data check": Command(data_check.data_check, data_check.check_arguments, data_check.run_check),
+    "data flow": Command(data_flow.data_flow, data_flow.flow_arguments, data_flow.run_flow),
     "data motion": Command(data_motion.data_motion, data_motion.motion_arguments, data_motion.run_motion),
 }
 

@@ -41,8 +41,8 @@ def import_weights(
     print("\n".join(report.lines()))
     for warning in report.warnings:
         print(f"kinema: warning: {warning}", file=sys.stderr)
-    following = f"; next: kinema predict {quote(out)} VIDEO" if model.config.in_channels == 3 else ""
-    print(f"wrote {out}{following}")
+    what = "FOLDER_OF_FLOW" if model.spec.modality == "flow" else "VIDEO"
+    print(f"wrote {out}; next: kinema predict {quote(out)} {what}")
     return 0
 
 

@@ -101,7 +101,7 @@ class TrainingClips(Dataset[TrainingItem]):
         _, index, *_ = key
         view, labels = self.draw_set(*key)
         label = multi_hot([labels], num_classes=len(self.spec.class_names))[0] if self.spec.multi_label else labels[0]
-        with open_sample(self.samples[index]) as video:
+        with open_sample(self.samples[index], modality=self.spec.modality) as video:
             clip = load_views(video, [view], self.spec, change=self.draw_change(*key))[0]
         return {"clip": clip, "label": label, "index": index}
 
@@ -166,7 +166,7 @@ def load_views(
     """Reads a video through views; a frame that several of them need is decoded once.
 
     Args:
-        video: An open video.
+        video: An open video of the spec's modality.
         views: Where to look.
         spec: How frames become a clip.
         change: What is done in training to the frames that the network would see, uint8 [T*stack, C, H, W].
@@ -178,7 +178,8 @@ def load_views(
         VideoError: If a frame cannot be read.
     """
     window = None if spec.sampling == "segments" else make_window(spec, fps=video.fps)
-    indices = [stacked_indices(view, len(video), stack=spec.stack, window=window) for view in views]
+    stack, ahead = spec.num_read, spec.modality != "rgb"
+    indices = [stacked_indices(view, len(video), stack=stack, ahead=ahead, window=window) for view in views]
     needed = sorted({index for clip in indices for index in clip})
     place = {index: row for row, index in enumerate(needed)}
     frames = video.frames(needed)
@@ -272,7 +273,7 @@ def measure_timing(samples: Sequence[Sample], *, spec: ClipSpec, limit: int = 24
 def _clip_seconds(sample: Sample, *, spec: ClipSpec) -> float | VideoError:
     """Returns how long a clip of a video is, or why the video cannot be read."""
     try:
-        with open_sample(sample) as video:
+        with open_sample(sample, modality=spec.modality) as video:
             window = make_window(spec, fps=video.fps)
             return video.duration_seconds if window is None else window.span / video.fps
     except VideoError as error:

@@ -64,7 +64,7 @@ class FrameFolder(Video):
         self.fps = ASSUMED_FPS
         self.container_name = "folder"
         self.sequential_reason = None
-        self._files = _frame_files(path)
+        self._files = frame_files(path)
         self.codec_name = self._files[0].suffix.lower().removeprefix(".")
         self._shape = self._load(0).shape
 
@@ -113,7 +113,12 @@ def _series(files: Iterable[Path]) -> _Series:
     return {key: numbered for key, numbered in series.items() if key not in components}
 
 
-def _frame_files(folder: Path) -> list[Path]:
+def frame_files(folder: Path) -> list[Path]:
+    """List the frames of a folder in their order.
+
+    Raises:
+        VideoError: No frames, a missing frame, or several series of frames.
+    """
     try:
         series = _series(sorted(folder.iterdir()))
     except OSError as error:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from kinema.data.annotations.sample import Sample, Section
 from kinema.data.video import VideoError, open_video
 from kinema.data.video_base import Video
+from kinema.spec import Modality
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,11 +51,12 @@ class VideoSection(Video):
         self._whole.close()
 
 
-def open_sample(sample: Sample) -> Video:
+def open_sample(sample: Sample, *, modality: Modality = "rgb") -> Video:
     """Opens the video of a sample, or the part of it that is meant.
 
     Args:
         sample: What to open.
+        modality: Whether its frames or its flow is read.
 
     Returns:
         The video, to be closed after use.
@@ -62,7 +64,7 @@ def open_sample(sample: Sample) -> Video:
     Raises:
         VideoError: If it cannot be read, or the part lies outside of it.
     """
-    video = open_video(sample.path)
+    video = open_video(sample.path, modality=modality)
     if sample.section is None:
         return video
     try:

@@ -7,13 +7,16 @@ cannot be decoded exactly is a `VideoError`, never a guess. How, is told in `vid
 from __future__ import annotations
 
 import errno
+import re
 from pathlib import Path
 
+from kinema.data.flow_folder import DESCRIPTION, FlowFolder, is_flow_folder
 from kinema.data.frame_folder import FrameFolder, is_frame_folder
 from kinema.data.video_base import ASSUMED_FPS, Video, VideoError
 from kinema.data.video_file import VideoFile
+from kinema.spec import Modality
 
-__all__ = ["ASSUMED_FPS", "VIDEO_EXTENSIONS", "Video", "VideoError", "is_video", "open_video"]
+__all__ = ["ASSUMED_FPS", "VIDEO_EXTENSIONS", "Video", "VideoError", "is_video", "open_video", "without_extension"]
 
 VIDEO_EXTENSIONS = frozenset(
     {
@@ -22,12 +25,15 @@ VIDEO_EXTENSIONS = frozenset(
     }
 )
 
+_EXTENSION = re.compile(rf"\.({'|'.join(sorted(one[1:] for one in VIDEO_EXTENSIONS))})(?=$|#[^/]*$)", re.IGNORECASE)
 
-def open_video(path: str | Path, *, index_cache: bool = False) -> Video:
-    """Open a video file or a folder of numbered frames.
+
+def open_video(path: str | Path, *, modality: Modality = "rgb", index_cache: bool = False) -> Video:
+    """Open a video file, a folder of numbered frames, or one of optical flow.
 
     Args:
         path: The file or folder.
+        modality: `flow` reads the optical flow in a folder; with any other, frames are read.
         index_cache: Whether what the pass over a file's packets finds is kept for the next time (`index_cache.py`).
 
     Returns:
@@ -39,7 +45,7 @@ def open_video(path: str | Path, *, index_cache: bool = False) -> Video:
     path = Path(path)
     try:
         if path.is_dir():
-            return FrameFolder(path)
+            return FlowFolder(path) if modality == "flow" else _open_frames(path)
         size = path.stat().st_size
     except FileNotFoundError as error:
         raise VideoError(f"{path}: no such file or folder; check the path") from error
@@ -51,11 +57,13 @@ def open_video(path: str | Path, *, index_cache: bool = False) -> Video:
         raise VideoError(f"{path}: neither a file nor a folder; give a video file or a folder of frames")
     if size == 0:
         raise VideoError(f"{path}: the file is empty; copy or download it again")
+    if modality == "flow":
+        raise VideoError(f"{path}: a file where a folder of optical flow is needed; make one with kinema data flow")
     return VideoFile(path, index_cache=index_cache)
 
 
 def is_video(path: Path) -> bool:
-    """Say whether a path looks like a video, by its extension, or by the numbered frames in the folder.
+    """Say whether a path looks like a video, by its extension, or by the frames or the flow in the folder.
 
     Hidden files (`._clip.mp4`) are none, and a folder with video files is none, whatever pictures lie beside them.
     """
@@ -63,7 +71,18 @@ def is_video(path: Path) -> bool:
         return False
     if not path.is_dir():
         return path.suffix.lower() in VIDEO_EXTENSIONS
-    return is_frame_folder(path) and not any(
+    return (is_frame_folder(path) or is_flow_folder(path)) and not any(
         entry.suffix.lower() in VIDEO_EXTENSIONS and not entry.name.startswith(".") and entry.is_file()
         for entry in path.iterdir()
     )
+
+
+def without_extension(name: str) -> str:
+    """Takes the extension of a video file off a name; what stands behind it, such as `#2-5s`, stays."""
+    return _EXTENSION.sub("", name)
+
+
+def _open_frames(folder: Path) -> Video:
+    if (folder / DESCRIPTION).is_file() or (is_flow_folder(folder) and not is_frame_folder(folder)):
+        raise VideoError(f"{folder}: the folder holds optical flow, not frames; take it with --clip.modality flow")
+    return FrameFolder(folder)

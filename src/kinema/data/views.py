@@ -89,13 +89,19 @@ def frame_indices(offsets: Sequence[float], length: int) -> list[int]:
     return [min(math.floor(offset * length + ROUNDING), length - 1) for offset in offsets]
 
 
-def stacked_indices(view: View, length: int, *, stack: int, window: Window | None = None) -> list[int]:
-    """Frames that a view needs, each in the middle of its neighbours; beyond its ends a video stands still.
+def stacked_indices(
+    view: View, length: int, *, stack: int, ahead: bool = False, window: Window | None = None
+) -> list[int]:
+    """Frames that a view needs, each with its neighbours; beyond its ends a video stands still.
+
+    Neighbours that follow the sampled frame lie inside the video where it is long enough: as TSN does it for flow, the
+    parts of a whole video are those of its frames that have so many behind them. A window moves over all frames.
 
     Args:
         view: Where to look.
         length: Number of frames of the video.
-        stack: Frames that are stacked, an odd number.
+        stack: Frames that are read for each of the T; an odd number of them where the sampled one is in their middle.
+        ahead: Whether the sampled frame is the first of them.
         window: What the view's offsets run over; none for the whole video.
 
     Returns:
@@ -104,13 +110,13 @@ def stacked_indices(view: View, length: int, *, stack: int, window: Window | Non
     Raises:
         ValueError: If the video has no frame.
     """
-    reach = stack // 2
-    steps = range(-reach, reach + 1)[:: -1 if view.backwards else 1]
-    if window is None:
-        middles = frame_indices(view.offsets, length)
+    steps = range(stack) if ahead else range(-(stack // 2), stack // 2 + 1)
+    if window is not None:
+        sampled = window_indices(view.offsets, length, place=view.place, window=window)
     else:
-        middles = window_indices(view.offsets, length, place=view.place, window=window)
-    return [min(max(index + step, 0), length - 1) for index in middles for step in steps]
+        sampled = frame_indices(view.offsets, max(length - steps[-1], 1) if ahead and length else length)
+    ordered = steps[:: -1 if view.backwards else 1]
+    return [min(max(index + step, 0), length - 1) for index in sampled for step in ordered]
 
 
 def segment_offsets(num_frames: int, jitter: Sequence[float] | None = None) -> tuple[float, ...]:

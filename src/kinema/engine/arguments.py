@@ -7,6 +7,7 @@ import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
@@ -69,7 +70,7 @@ class CommandParser(jsonargparse.ArgumentParser):
         if not self._get_positional_actions():
             stray = next((values[0] for name, values in words if not name), None)
             check(stray is None, "words", f"be options of {self.prog}", stray, f"see {self.prog} --help")
-        options = ["=".join([name, *values]) for name, values in words if name]
+        options = [part for name, values in words if name for part in _option(name, values)]
         positionals = [word for name, values in words if not name for word in values]
         try:
             values = self.parse_args([*options, "--", *positionals] if positionals else options).as_dict()
@@ -115,7 +116,9 @@ class CommandParser(jsonargparse.ArgumentParser):
                     raise ValueError(f"{name} must stand without a value, got {value!r}; leave it out to turn it off")
                 if name == "--config" and not load_yaml(Path(value), cls=self.config_class or dict):
                     continue  # a file of comments only
-                yield name, [value] if takes_value or equals else []
+                several = name in known and known[name].nargs == "+" and not equals
+                more = [words.popleft() for _ in takewhile(_is_number, list(words))] if several else []
+                yield name, [value, *more] if takes_value or equals else []
 
     def _as_given(self, values: dict[str, Any], given: dict[str, list[str]]) -> dict[str, Any]:
         """Puts back words such as `#1` that were read as YAML's nothing; only `null` means none."""
@@ -141,3 +144,12 @@ class CommandParser(jsonargparse.ArgumentParser):
         wanted = " or ".join(plain or literal.replace(", ", " or ") for plain, literal in kinds)
         wanted = wanted.replace("NoneType", "null") or "of the type that --help says"
         return f"{match['key']} must be {wanted}, got {match['value']}"
+
+
+def _option(name: str, values: Sequence[str]) -> list[str]:
+    """Writes an option as one word, or as several where it has several values."""
+    return [name, *values] if len(values) > 1 else ["=".join([name, *values])]
+
+
+def _is_number(word: str) -> bool:
+    return re.fullmatch(r"\d*\.?\d+", word) is not None

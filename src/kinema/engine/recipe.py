@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from kinema.engine.augment_recipe import AugmentRecipe
 from kinema.engine.data_recipe import DataPlace, DataRecipe
-from kinema.spec import Sampling, check_sampling
+from kinema.spec import Modality, Sampling, check_sampling
 from kinema.wording import check
 
 Precision = Literal["32-true", "16-mixed", "bf16-mixed", "64-true"]
@@ -21,7 +21,9 @@ def check_layer_options(options: dict[str, Any], *, name: str) -> None:
     Raises:
         ValueError: If there is such a name.
     """
-    own = sorted({*ModelRecipe.__dataclass_fields__, "num_frames", "num_classes", "spec"} & options.keys())
+    own = sorted(
+        {*ModelRecipe.__dataclass_fields__, "num_frames", "num_classes", "spec", "modality", "stack"} & options.keys()
+    )
     check(not own, name, "hold options of the temporal layer only", own, "set these by their own flags")
 
 
@@ -43,9 +45,21 @@ class ClipRecipe:
     """Short side, in pixels, that a frame is scaled to before the crop."""
     crop: int = 112
     """Side, in pixels, of the square that the network sees."""
+    modality: Modality = "rgb"
+    """What the network sees: frames (`rgb`), optical flow that `kinema data flow` has extracted (`flow`), or
+    differences of neighbouring frames (`rgbdiff`)."""
+    stack: int | None = None
+    """Fields of flow, or differences, that each of the T is made of; null: 5, as TSN. Frames are not stacked."""
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
+        check(
+            self.stack is None or (self.modality != "rgb" and self.stack >= 1),
+            "clip.stack",
+            "be at least 1, and left out for modality 'rgb'",
+            self.stack,
+            "null takes 5 for flow and rgbdiff",
+        )
         check(self.num_frames >= 1, "clip.num_frames", "be at least 1", self.num_frames, "8 and 16 are usual")
         check_sampling(self.sampling, self.stride, self.stride_seconds, num_frames=self.num_frames, prefix="clip.")
         check(

@@ -21,7 +21,7 @@ from kinema.data.views import grid_views, protocol_name
 from kinema.engine import run_folder
 from kinema.engine.checkpoints import AtomicCheckpointIO, EpochCheckpoints, EpochLog, RandomStates
 from kinema.engine.device import choose_precision
-from kinema.engine.epochs import MIN_EPOCHS, choose_epochs, min_steps, steps_per_epoch
+from kinema.engine.epochs import MIN_EPOCHS, choose_epochs, epochs_of, min_steps, steps_per_epoch
 from kinema.engine.evaluate import Evaluation, evaluate
 from kinema.engine.quiet import plain_errors, quiet_lightning
 from kinema.engine.recipe import Recipe
@@ -163,6 +163,8 @@ def _create(recipe: Recipe, data: TrainingData, *, pretrained: bool | str) -> Vi
         temporal=recipe.model.temporal,
         num_frames=recipe.clip.num_frames,
         num_classes=len(data.class_names),
+        modality=recipe.clip.modality,
+        stack=recipe.clip.stack,
         pretrained=pretrained,
         dropout=recipe.model.dropout,
         causal=recipe.model.causal,
@@ -193,7 +195,7 @@ def _fit(
     out, trainer_recipe = Path(recipe.out), recipe.trainer
     model.to(memory_format=torch.channels_last)
     num_steps = steps_per_epoch(trainer_recipe, num_train=len(data.train) * recipe.augment.repeats)
-    epochs = _epochs(recipe)
+    epochs = epochs_of(recipe.trainer)
     task = VideoTask(
         model,
         train_loader=training_loader(recipe, data, spec=model.spec),
@@ -247,7 +249,7 @@ def _finish(
 ) -> TrainingResult:
     """Writes the last weights, scores them, and says how it went."""
     out = Path(recipe.out)
-    num_epochs = _epochs(recipe)
+    num_epochs = epochs_of(recipe.trainer)
     save_model(out / run_folder.LAST, model, metadata=_metadata(recipe, data, epoch=num_epochs - 1))
     if best.best_epoch is None:
         save_model(out / run_folder.BEST, model, metadata=_metadata(recipe, data, epoch=num_epochs - 1))
@@ -280,12 +282,6 @@ def _score(recipe: Recipe, model: VideoClassifier, samples: Sequence[Sample], *,
         num_workers=choose_workers(recipe.data.num_workers, num_videos=len(samples)),
         progress=console.is_terminal,
     )
-
-
-def _epochs(recipe: Recipe) -> int:
-    """Returns the epochs of a recipe in which nothing is left open."""
-    assert recipe.trainer.epochs is not None
-    return recipe.trainer.epochs
 
 
 def _metadata(recipe: Recipe, data: TrainingData, *, epoch: int) -> dict[str, str]:

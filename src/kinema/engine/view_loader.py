@@ -46,7 +46,7 @@ class EvaluationClips(Dataset[tuple[int, Tensor | str]]):
     def __getitem__(self, index: int) -> tuple[int, Tensor | str]:
         views = self.views(index) if callable(self.views) else self.views
         try:
-            with open_sample(self.samples[index]) as video:
+            with open_sample(self.samples[index], modality=self.spec.modality) as video:
                 return index, load_views(video, views, self.spec)
         except VideoError as error:
             return index, str(error)

@@ -13,6 +13,7 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_c
 from huggingface_hub.errors import EntryNotFoundError
 from torch import nn
 
+from kinema.models.first_conv import RGB_CHANNELS, copy_adapted
 from kinema.models.hub import REACH_SECONDS, WEIGHTS_FILE
 from kinema.models.video_networks import (
     VIDEO_NETWORKS,
@@ -31,7 +32,8 @@ def create_backbone(name: str, *, pretrained: bool = False, in_channels: int = 3
     Args:
         name: timm's name, with the weights' tag where it matters (`resnet50.tv_in1k`), or one in `VIDEO_NETWORKS`.
         pretrained: Whether to load the weights that are published for it.
-        in_channels: Channels of a frame; 3 for RGB.
+        in_channels: Channels of a frame; 3 for RGB. For others, the published first conv is adapted as TSN does it
+            (`first_conv`).
 
     Returns:
         A network that maps frames [N, C, H, W] to pooled features [N, D]; a `VideoNetwork` maps the frames of N clips.
@@ -108,7 +110,11 @@ def check_name(name: str) -> None:
 def _create(name: str, *, pretrained: bool, in_channels: int) -> nn.Module:
     if name in VIDEO_NETWORKS:
         return create_video_network(name, pretrained=pretrained, in_channels=in_channels)
-    return timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=in_channels)
+    if not pretrained or in_channels == RGB_CHANNELS:
+        return timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=in_channels)
+    backbone = timm.create_model(name, pretrained=False, num_classes=0, in_chans=in_channels)
+    copy_adapted(timm.create_model(name, pretrained=True, num_classes=0), backbone)
+    return backbone
 
 
 def _reach_weights(name: str) -> None:

@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from kinema.layers.folding import fold_time, unfold_time
 from kinema.models.backbones import backbone_spec, create_backbone, num_features
 from kinema.models.heads import HEADS, LinearHead, check_head
+from kinema.models.modality import check_said_once, check_short_term, choose_stack, modality_spec
 from kinema.models.pretrained import load_pretrained
 from kinema.models.short_term import STACKED_FRAMES
 from kinema.models.temporal_pool import frames_out
 from kinema.models.temporalize import set_num_frames, temporalize
 from kinema.models.video_networks import VIDEO_NETWORKS, VideoNetwork, check_alone
-from kinema.spec import ClipSpec
+from kinema.spec import FRAME_CHANNELS, ClipSpec, Modality
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +179,8 @@ def create_model(
     temporal: str | Sequence[str] = "none",
     num_frames: int = 8,
     spec: ClipSpec | None = None,
+    modality: Modality = "rgb",
+    stack: int | None = None,
     pretrained: bool | str | Path = False,
     dropout: float = 0.0,
     causal: bool = False,
@@ -193,7 +196,10 @@ def create_model(
         temporal: One or several names in `TEMPORAL_LAYERS`.
         num_frames: Frames T of a clip.
         spec: How a video becomes a clip; by default what the backbone's weights were trained with.
-        pretrained: Whether to start from the weights that are published for the backbone; or a file of 2D weights, in
+        modality: What the network sees, where no spec says it: `rgb`, `flow` or `rgbdiff`.
+        stack: Fields of flow, or differences, that are stacked at each of the T, where no spec says it; 5 by default.
+        pretrained: Whether to start from the weights that are published for the backbone, of which a first conv that
+            sees anything but RGB takes the mean over RGB (`first_conv`); or a file of 2D weights, in
             timm's or torchvision's layout (`load_pretrained`): what of it was not taken, the model's `notes` say.
         dropout: Share of features dropped before the head in training.
         causal: Whether no frame sees a later one.
@@ -207,26 +213,34 @@ def create_model(
         FileNotFoundError: If `pretrained` is a file that is not there.
         ValueError: If a name is unknown, a number is out of range, or weights cannot be had or do not fit.
     """
+    if spec is None:
+        in_channels = choose_stack(modality, stack, short_term=_stack(options)) * FRAME_CHANNELS[modality]
+    else:
+        check_said_once(spec, modality, stack)
+        in_channels = len(spec.mean) * spec.stack
     config = ModelConfig(
         backbone=backbone,
         temporal=(temporal,) if isinstance(temporal, str) else tuple(temporal),
         num_frames=num_frames,
         num_classes=num_classes,
-        in_channels=3 * _stack(options) if spec is None else len(spec.mean) * spec.stack,
+        in_channels=in_channels,
         dropout=dropout,
         causal=causal,
         head=head,
         options=options,
     )
-    return make_model(config, spec=spec, pretrained=pretrained)
+    return make_model(config, spec=spec, modality=modality, pretrained=pretrained)
 
 
-def make_model(config: ModelConfig, *, spec: ClipSpec | None, pretrained: bool | str | Path = False) -> VideoClassifier:
+def make_model(
+    config: ModelConfig, *, spec: ClipSpec | None, modality: Modality = "rgb", pretrained: bool | str | Path = False
+) -> VideoClassifier:
     """Builds the network that a config describes.
 
     Args:
         config: What to build.
         spec: How a video becomes a clip; by default what the backbone's weights were trained with.
+        modality: What the network sees, where no spec says it.
         pretrained: Whether to start from the weights that are published for the backbone, or a file of 2D weights.
 
     Returns:
@@ -241,13 +255,18 @@ def make_model(config: ModelConfig, *, spec: ClipSpec | None, pretrained: bool |
     if not 0.0 <= config.dropout < 1.0:
         raise ValueError(f"dropout must be at least 0 and below 1, got {config.dropout}; 0.5 is usual")
     check_head(config.head, causal=config.causal)
-    _check_stack(spec, config)
+    if spec is not None:
+        check_short_term(config.stack, modality=spec.modality, stack=spec.stack)
     if config.backbone in VIDEO_NETWORKS:
         check_alone(config.backbone, config.temporal, causal=config.causal, options=config.options, head=config.head)
     file = None if isinstance(pretrained, bool) else pretrained
     backbone = create_backbone(config.backbone, pretrained=pretrained is True, in_channels=config.frame_channels)
     notes = [] if file is None else load_pretrained(backbone, file)
-    spec = spec or dataclasses.replace(backbone_spec(backbone, num_frames=config.num_frames), stack=config.stack)
+    spec = spec or modality_spec(
+        backbone_spec(backbone, num_frames=config.num_frames),
+        modality,
+        stack=config.in_channels // FRAME_CHANNELS[modality],
+    )
     if isinstance(backbone, VideoNetwork):
         backbone.set_num_frames(config.num_frames, size=spec.crop)
     else:
@@ -260,14 +279,6 @@ def make_model(config: ModelConfig, *, spec: ClipSpec | None, pretrained: bool |
 def _stack(options: Mapping[str, Any]) -> int:
     """Returns how many frames a network with these options takes in place of one."""
     return STACKED_FRAMES if options.get("short_term") else 1
-
-
-def _check_stack(spec: ClipSpec | None, config: ModelConfig) -> None:
-    stack = config.stack
-    if stack > 1 and spec is not None and spec.stack != stack:
-        raise ValueError(
-            f"stack of the spec must be {stack} for short_term, got {spec.stack}; make it ClipSpec(stack={stack}, ...)"
-        )
 
 
 def _check_spec(spec: ClipSpec, config: ModelConfig) -> None:

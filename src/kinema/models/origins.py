@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from kinema.layers.contract import TemporalLayer
 from kinema.models.backbones import create_backbone
 from kinema.models.classifier import ModelConfig
+from kinema.models.first_conv import adapt_kernels, takes_other_channels
 from kinema.models.temporalize import temporalize
 from kinema.models.video_networks import VideoNetwork
 from kinema.wording import listed
@@ -36,7 +37,9 @@ class Start:
     """What a network takes from another one's weights."""
 
     copied: Mapping[str, str]
-    """Key in the network -> key in the weights, of what is taken as it is."""
+    """Key in the network -> key in the weights, of what is taken as it is, or adapted."""
+    adapted: Mapping[str, Tensor]
+    """Key in the weights -> the first conv for other channels, made of the one for RGB."""
     made: Mapping[str, Tensor]
     """Key in the network -> what its layer has made of 2D weights."""
     late: tuple[str, ...]
@@ -55,6 +58,7 @@ class Start:
         moved = [f"{key} from {other}" for key, other in self.copied.items() if key != other]
         groups = {
             "under another name": moved,
+            "adapted from RGB": list(self.adapted),
             "made from 2D weights": list(self.made),
             f"anew, for the file has T = {num_frames}": self.late,
             "anew": self.anew,
@@ -67,6 +71,8 @@ def match(
     config: ModelConfig, other: ModelConfig, *, shapes: Mapping[str, torch.Size], weights: Mapping[str, Tensor]
 ) -> Start:
     """Finds out what a network can take from the weights of another one with the same backbone.
+
+    A first conv for other channels takes the one for RGB as TSN does it (`first_conv`).
 
     Args:
         config: What the network is built from.
@@ -85,6 +91,12 @@ def match(
     ours = {key: ours.get(key, Origin(key)) for key in shapes}
     places = {origin.name: key for key, origin in theirs.items()}
     pairs = {key: places[origin.name] for key, origin in ours.items() if origin.name in places}
+    adapted = {
+        source: adapt_kernels(weights[source], config.frame_channels)
+        for key, source in pairs.items()
+        if ours[key].layer is None and takes_other_channels(weights[source], shapes[key])
+    }
+    weights = {**weights, **adapted}
     parts = set()
     for key, source in pairs.items():
         if weights[source].shape != shapes[key]:
@@ -101,6 +113,7 @@ def match(
     used = {*pairs.values(), *(places[name] for name in flat if name.rpartition(".")[0] in layers)}
     return Start(
         copied=copied,
+        adapted=adapted,
         made=made,
         late=late,
         anew=tuple(key for key in shapes if not (key in copied or key in made or key in late)),

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from kinema.models.files.read import read_checkpoint
+from kinema.models.first_conv import adapt_kernels, takes_other_channels
 from kinema.wording import listed
 
 PREFIXES = ("module.", "_orig_mod.")
@@ -27,7 +27,7 @@ def load_pretrained(backbone: nn.Module, path: str | Path) -> list[str]:
 
     Args:
         backbone: What `create_backbone` built; changed in place. Where it takes other than 3 channels, the file's
-            first conv is adapted as timm does it for its own weights.
+            first conv is adapted as TSN does it (`first_conv`).
         path: A `.safetensors`, `.pth` or `.pt` file of the same network, in timm's or torchvision's layout.
 
     Returns:
@@ -56,12 +56,8 @@ def load_pretrained(backbone: nn.Module, path: str | Path) -> list[str]:
             f"{listed(missing, 3)}, but {found}; take the same network"
         )
     cfg: dict[str, Any] = dict(getattr(backbone, "pretrained_cfg", {}))
-    first_convs = {f"{name}.weight" for name in _as_tuple(cfg.get("first_conv"))}
-    taken = {
-        key: _fitted(path, name, tensors[name], own[key], is_first=key in first_convs)
-        for key, name in names.items()
-        if key in own
-    }
+    taken = {key: _fitted(path, name, tensors[name], own[key]) for key, name in names.items() if key in own}
+    adapted = [key for key in taken if takes_other_channels(tensors[names[key]], own[key].shape)]
     backbone.load_state_dict(taken, strict=False)
     heads = {*CLASSIFIERS, *_as_tuple(cfg.get("classifier"))}
     rest = {key: name for key, name in names.items() if key not in own}
@@ -69,7 +65,12 @@ def load_pretrained(backbone: nn.Module, path: str | Path) -> list[str]:
     unused = [name for name in rest.values() if name not in left_out]
     place = f" ({checkpoint.place})" if checkpoint.place else ""
     lines = [f"2D weights from {path}{place}: {len(taken)} of {len(own)} tensors taken"]
-    rest_of_file = {"classifier left out": left_out, "unused": unused, "not loaded": checkpoint.not_loaded}
+    rest_of_file = {
+        "adapted from RGB": adapted,
+        "classifier left out": left_out,
+        "unused": unused,
+        "not loaded": checkpoint.not_loaded,
+    }
     return lines + [f"  {words}: {listed(names)}" for words, names in rest_of_file.items() if names]
 
 
@@ -80,7 +81,7 @@ def _without_prefixes(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     return tensors
 
 
-def _fitted(path: str | Path, name: str, value: Tensor, own: Tensor, *, is_first: bool) -> Tensor:
+def _fitted(path: str | Path, name: str, value: Tensor, own: Tensor) -> Tensor:
     """Returns a file's tensor in the shape of the backbone's.
 
     Raises:
@@ -88,8 +89,8 @@ def _fitted(path: str | Path, name: str, value: Tensor, own: Tensor, *, is_first
     """
     if value.ndim == 2 and own.ndim == 4 and value.shape == (own.shape[0], own[0].numel()):
         return value.reshape(own.shape)  # a linear layer that timm runs as a conv
-    if is_first and own.ndim == 4 and value.shape == (own.shape[0], 3, *own.shape[2:]):
-        return adapt_input_conv(own.shape[1], value)
+    if takes_other_channels(value, own.shape):
+        return adapt_kernels(value, own.shape[1])
     if value.shape != own.shape:
         raise ValueError(
             f"{path}: {name} must have shape {list(own.shape)}, got {list(value.shape)}; take the same network"

@@ -18,13 +18,13 @@ from urllib.request import Request, urlopen
 
 import torch
 import torch.nn.functional as F
-from timm.models import adapt_input_conv
 from torch import Tensor, nn
 from torch.func import functional_call
 from torchvision.models import WeightsEnum, get_model, get_weight
 from torchvision.models.video import S3D, MViT
 
 from kinema.layers.folding import unfold_time
+from kinema.models.first_conv import adapt_kernels
 from kinema.models.modes import evaluation_mode
 from kinema.spec import ClipSpec
 
@@ -144,8 +144,7 @@ def create_video_network(name: str, *, pretrained: bool, in_channels: int) -> Vi
     Args:
         name: A name in `VIDEO_NETWORKS`.
         pretrained: Whether to load the weights that torchvision publishes for it.
-        in_channels: Channels C of a frame; for other numbers than 3 the kernels of the first conv are repeated and
-            scaled, as timm does it.
+        in_channels: Channels C of a frame; for other numbers than 3 the first conv is adapted as TSN does it.
 
     Returns:
         The network, for clips of 16 frames until it is told another T.
@@ -160,8 +159,7 @@ def create_video_network(name: str, *, pretrained: bool, in_channels: int) -> Vi
         net.load_state_dict(weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
     if in_channels != 3:
         conv = first_conv(net)
-        flat = adapt_input_conv(in_channels, conv.weight.detach().flatten(2, 3))  # [Co, C, kT*kH, kW]
-        conv.weight = nn.Parameter(flat.unflatten(2, conv.kernel_size[:2]))
+        conv.weight = nn.Parameter(adapt_kernels(conv.weight.detach(), in_channels))
         conv.in_channels = in_channels
     return VideoNetwork(net, name=name, num_frames=16)
 

@@ -113,7 +113,8 @@ def initialize_from(model: VideoClassifier, path: str | Path) -> list[str]:
 
     A tensor of the 2D network is taken under whatever name it has in the two networks, for temporal layers keep what
     stands at their sites. What a layer makes of the 2D weights that it replaces, it makes of the file's. A layer's own
-    tensors are taken from the same layer at the same place; those that depend on T start anew for another T.
+    tensors are taken from the same layer at the same place; those that depend on T start anew for another T. Where the
+    model takes other pictures than the file's, which takes RGB, its first conv is adapted.
 
     Args:
         model: The model, changed in place.
@@ -145,7 +146,8 @@ def initialize_from(model: VideoClassifier, path: str | Path) -> list[str]:
             f"{path}: the weights must be of a backbone like {model.config.backbone}, got those of {config.backbone}, "
             "of which no tensor fits; take the same backbone"
         )
-    copied = {key: tensors[source] for key, source in start.copied.items()}
+    taken = {**tensors, **start.adapted}
+    copied = {key: taken[source] for key, source in start.copied.items()}
     model.load_state_dict({**copied, **start.made}, strict=False)
     unused = [key for key in tensors if key in start.unused or key not in weights]
     first = f"initialized from {path}: {len(copied)} of {len(own)} tensors taken"

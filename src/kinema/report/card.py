@@ -28,6 +28,8 @@ SHOWN_CLASSES = 20
 """More class names than this are folded away."""
 PATHS = (("out",), ("data", "root"), ("data", "annotations"), ("model", "init"), ("model", "pretrained"))
 """What in a recipe is a place on somebody's disk."""
+PICTURES = {"rgb": "RGB frames", "flow": "optical flow, x and y", "rgbdiff": "differences of RGB frames"}
+"""What a network of each modality sees."""
 
 
 def model_card(file: Path, *, name: str, results: Sequence[Result], license: str | None = None) -> str:
@@ -114,7 +116,8 @@ def _spec(spec: ClipSpec) -> str:
 
     rows = [
         ("frames", f"{spec.num_frames}, {_sampling(spec)}"),
-        ("neighbours", f"{spec.stack} frames stacked in place of each" if spec.stack > 1 else "none: each frame alone"),
+        ("pictures", PICTURES[spec.modality]),
+        ("neighbours", f"{spec.stack} of them stacked in place of each" if spec.stack > 1 else "none: each alone"),
         ("scaling", f"short side to {spec.resize} pixels, {spec.interpolation}, antialiased"),
         ("crop", f"{_square(spec.crop)} pixels"),
         ("mean", f"{numbers(spec.mean)} of values in [0, 1]"),

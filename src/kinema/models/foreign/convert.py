@@ -20,7 +20,7 @@ import torch
 from kinema.models.classifier import ModelConfig, VideoClassifier, make_model
 from kinema.models.files.read import read_checkpoint, shown
 from kinema.models.foreign.fitting import COUNTER, file_names, fit, scale_attention
-from kinema.models.foreign.plan import FLOW_CHANNELS, Plan, Shift, make_plan
+from kinema.models.foreign.plan import Plan, Shift, make_plan
 from kinema.wording import listed
 
 WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")
@@ -134,10 +134,10 @@ def import_weights(
 
 
 def _warnings(plan: Plan, unused: Sequence[str], *, prefix: str) -> list[str]:
-    """Warns of inputs that no command reads, and of parts of the file's network that our model does not have."""
+    """Warns of flow that must be extracted, and of parts of the file's network that our model does not have."""
     warnings = []
-    if plan.config.in_channels == FLOW_CHANNELS:
-        warnings.append("the network takes optical flow, which kinema's commands do not read: use it from Python")
+    if plan.spec.modality == "flow":
+        warnings.append("the network takes optical flow: extract it with kinema data flow")
     more = [name for name in unused if not name.removeprefix(prefix).startswith(HARMLESS)]
     if more:
         warnings.append(

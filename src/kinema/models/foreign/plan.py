@@ -19,7 +19,7 @@ from kinema.models.files.read import Checkpoint
 from kinema.models.foreign import hints
 from kinema.models.foreign.findings import Findings, find_mobilenet, find_resnet
 from kinema.models.foreign.layouts import Layout, find_layout
-from kinema.spec import IMAGENET_MEAN, IMAGENET_STD, ClipSpec
+from kinema.spec import FRAME_CHANNELS, IMAGENET_MEAN, IMAGENET_STD, ClipSpec, Modality
 from kinema.wording import listed
 
 Shift = Literal["auto", "none", "online"]
@@ -225,14 +225,26 @@ def _spec(layout: Layout, findings: Findings, *, num_frames: int, class_names: t
     """Makes the spec that all these projects train and test with: short side 256, centre 224, bilinear."""
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    modality: Modality = "rgb"
+    stack = 1
     if findings.in_channels == FLOW_CHANNELS:
-        mean, std = ((value,) * FLOW_CHANNELS for value in layout.flow)
+        mean, std = ((value,) * FRAME_CHANNELS["flow"] for value in layout.flow)
+        modality, stack = "flow", FLOW_CHANNELS // FRAME_CHANNELS["flow"]
     elif findings.in_channels != len(mean):
         raise ValueError(
             f"the network must take 3 channels (RGB) or {FLOW_CHANNELS} (five fields of flow), got "
             f"{findings.in_channels}; differences of frames and other inputs are not supported"
         )
-    return ClipSpec(num_frames=num_frames, resize=256, crop=224, mean=mean, std=std, class_names=class_names)
+    return ClipSpec(
+        num_frames=num_frames,
+        modality=modality,
+        stack=stack,
+        resize=256,
+        crop=224,
+        mean=mean,
+        std=std,
+        class_names=class_names,
+    )
 
 
 def _is_scaled(path: Path, checkpoint: Checkpoint, layout: Layout, findings: Findings, *, notes: list[str]) -> bool:
