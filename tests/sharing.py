@@ -20,17 +20,18 @@ def private_mb() -> float:
 
 
 class SharedTable(Dataset[dict[str, Any]]):
-    """Each item says how the memory of its worker grew when it unpickled the table, if it did, and read all names."""
+    """Each item says what was sent to its worker, and how its memory grew by that and by reading all names."""
 
     def __init__(self, table: SampleTable) -> None:
         self.table = table
         self.before: float | None = None
+        self.num_bytes = 0
 
     def __getstate__(self) -> bytes:
         return bytes(ForkingPickler.dumps(self.table))
 
     def __setstate__(self, state: bytes) -> None:
-        self.before = private_mb()
+        self.before, self.num_bytes = private_mb(), len(state)
         self.table = ForkingPickler.loads(state)
 
     def __len__(self) -> int:
@@ -42,4 +43,10 @@ class SharedTable(Dataset[dict[str, Any]]):
         for name in self.table.names():
             digest.update(name.encode())
         growth = private_mb() - before
-        return {"sample": self.table[index], "names": digest.hexdigest(), "growth": growth, "pid": os.getpid()}
+        return {
+            "sample": self.table[index],
+            "names": digest.hexdigest(),
+            "growth": growth,
+            "num_bytes": self.num_bytes,
+            "pid": os.getpid(),
+        }

@@ -177,6 +177,7 @@ def test_workers_share_a_table(context):
     assert {item["names"] for item in items} == {names}
     assert len({item["pid"] for item in items}) == 2
     assert max(item["growth"] for item in items) < 4.0  # MB; a copy of the table takes 18
+    assert max(item["num_bytes"] for item in items) < 1_000_000  # the order of the rows takes 800,000
 
 
 def test_the_file_of_shared_columns_goes_with_them(tmp_path, monkeypatch):
