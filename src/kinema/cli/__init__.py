@@ -13,7 +13,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from kinema.cli import data_motion, hub, networks, weights
+from kinema.cli import data_extract, data_motion, data_pack, hub, networks, weights
 
 if TYPE_CHECKING:
     from kinema.demo.config import DemoConfig
@@ -189,6 +189,8 @@ COMMANDS = {
     "import": Command(weights.import_weights, weights.import_arguments, weights.run_import),
     "push": Command(hub.push, hub.push_arguments, hub.run_push),
     "data motion": Command(data_motion.data_motion, data_motion.motion_arguments, data_motion.run_motion),
+    "data extract": Command(data_extract.data_extract, data_extract.extract_arguments, data_extract.run_extract),
+    "data pack": Command(data_pack.data_pack, data_pack.pack_arguments, data_pack.run_pack),
 }
 
 

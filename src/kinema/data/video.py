@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kinema.data.frame_folder import FrameFolder, is_frame_folder
+from kinema.data.shards import member_of, num_bytes
 from kinema.data.video_base import ASSUMED_FPS, Video, VideoError
 from kinema.data.video_file import VideoFile
 
@@ -23,10 +24,10 @@ VIDEO_EXTENSIONS = frozenset(
 
 
 def open_video(path: str | Path) -> Video:
-    """Open a video file or a folder of numbered frames.
+    """Open a video file, a folder of numbered frames, or a video inside a shard (`shards.py`).
 
     Args:
-        path: The file or folder.
+        path: The file, the folder, or the path of a shard's member.
 
     Returns:
         The video, to be closed after use (`with open_video(path) as video: ...`).
@@ -35,15 +36,18 @@ def open_video(path: str | Path) -> Video:
         VideoError: It cannot be read: missing, empty, no video in it, cut off, damaged.
     """
     path = Path(path)
+    member = member_of(path)
+    if member is not None and member.size:
+        return VideoFile(path)
     try:
         if path.is_dir():
             return FrameFolder(path)
-        size = path.stat().st_size
+        size = num_bytes(path)
     except FileNotFoundError as error:
         raise VideoError(f"{path}: no such file or folder; check the path") from error
     except OSError as error:
         raise VideoError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
-    if not path.is_file():
+    if member is None and not path.is_file():
         raise VideoError(f"{path}: neither a file nor a folder; give a video file or a folder of frames")
     if size == 0:
         raise VideoError(f"{path}: the file is empty; copy or download it again")

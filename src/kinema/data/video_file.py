@@ -20,6 +20,7 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from kinema.data.packet_index import PacketIndex
+from kinema.data.shards import num_bytes
 from kinema.data.video_base import ASSUMED_FPS, Video, VideoError
 from kinema.data.video_stream import all_frames, open_stream, upright
 
@@ -108,7 +109,7 @@ class VideoFile(Video):
         return packets
 
     def _ends_early(self) -> bool:
-        end = self.path.stat().st_size
+        end = num_bytes(self.path)
         return any(entry.pos + entry.size > end for entry in self._stream.index_entries)
 
     def _rate(self) -> float:

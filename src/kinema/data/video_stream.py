@@ -9,6 +9,7 @@ import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Discard, Disposition
 
+from kinema.data.shards import member_of, open_bytes
 from kinema.data.video_base import VideoError
 
 if TYPE_CHECKING:
@@ -38,8 +39,7 @@ def open_stream(path: Path) -> tuple[InputContainer, VideoStream]:
         VideoError: It is no video, or holds none that can be decoded.
     """
     try:
-        # "file:" keeps a colon in the name from being taken for a protocol.
-        container = av.open(f"file:{path}", metadata_errors="ignore", options={"protocol_whitelist": "file"})
+        container = _open_container(path)
     except av.FFmpegError as error:
         raise VideoError(_opening_sentence(path, error)) from error
     if _PLAYLISTS.intersection(container.format.name.split(",")):
@@ -67,10 +67,19 @@ def open_stream(path: Path) -> tuple[InputContainer, VideoStream]:
     return container, chosen
 
 
+def _open_container(path: Path) -> InputContainer:
+    """Open a file by its name, or the bytes of a member of a shard; nothing that it names is opened."""
+    member = member_of(path)
+    if member is not None:
+        return av.open(member.open(), "r", metadata_errors="ignore", options={"protocol_whitelist": "none"})
+    # "file:" keeps a colon in the name from being taken for a protocol.
+    return av.open(f"file:{path}", metadata_errors="ignore", options={"protocol_whitelist": "file"})
+
+
 def _opening_sentence(path: Path, error: av.FFmpegError) -> str:
     if isinstance(error, PermissionError):
         return f"{path}: permission denied; make the file readable"
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         if file.read(8)[4:] == b"ftyp":
             return f"{path}: an MP4 file without a readable index, cut off or never finished; copy or record it again"
     return f"{path}: not a video that can be opened ({error.strerror}); check the file"

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from kinema.data.annotations import Sample
+from kinema.data.shards import member_of
 from kinema.data.video import VideoError
 
 PACKAGES = ("kinema", "torch", "torchvision", "timm", "lightning", "av", "numpy")
@@ -43,6 +44,9 @@ def _size(path: Path) -> int:
     Raises:
         VideoError: If there is nothing at the path.
     """
+    member = member_of(path)
+    if member is not None:
+        return member.size
     try:
         return path.stat().st_size if path.is_file() else sum(entry.stat().st_size for entry in path.iterdir())
     except OSError as error:

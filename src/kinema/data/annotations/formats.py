@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kinema.data.annotations import class_folder, csv_file
+from kinema.data.annotations import class_folder, csv_file, shards
 from kinema.data.annotations.source import Annotations, Source
+from kinema.data.http_range import url_of
 from kinema.wording import nearest
 
 AUTO = "auto"
@@ -25,6 +26,7 @@ class Format:
 
 
 FORMATS: dict[str, Format] = {
+    "shards": Format("shards: tar files in the layout of webdataset", shards.detect, shards.read),
     "csv": Format("CSV with the header path,label", csv_file.detect, csv_file.read),
     "class_folders": Format("a folder for each class", class_folder.detect, class_folder.read),
 }
@@ -45,7 +47,7 @@ def read_annotations(source: Source, *, format: str = AUTO) -> Annotations:
     Raises:
         ValueError: If the root is no folder, or what stands there is in no known format or not as it must be.
     """
-    if not source.root.is_dir():
+    if url_of(source.root) is None and not source.root.is_dir():
         raise ValueError(f"root must be a folder of videos, got {source.root}; check the path")
     if format != AUTO and format not in FORMATS:
         raise ValueError(
