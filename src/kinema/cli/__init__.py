@@ -13,7 +13,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from kinema.cli import data_extract, data_motion, data_pack, hub, networks, weights
+from kinema.cli import data_bench, data_extract, data_motion, data_pack, hub, networks, weights
 
 if TYPE_CHECKING:
     from kinema.demo.config import DemoConfig
@@ -190,6 +190,7 @@ COMMANDS = {
     "push": Command(hub.push, hub.push_arguments, hub.run_push),
     "data motion": Command(data_motion.data_motion, data_motion.motion_arguments, data_motion.run_motion),
     "data extract": Command(data_extract.data_extract, data_extract.extract_arguments, data_extract.run_extract),
+    "data bench": Command(data_bench.data_bench, data_bench.bench_arguments, data_bench.run_bench),
     "data pack": Command(data_pack.data_pack, data_pack.pack_arguments, data_pack.run_pack),
 }
 
