@@ -116,7 +116,7 @@ def test_a_bench_tells_rates_and_what_to_change(motion_root, capsys):
 
 
 def test_a_bench_names_files_that_cannot_be_read(tmp_path):
-    good = write_counting_video(tmp_path / "good.mkv", codec="mpeg4", gop_size=10)
+    good = write_counting_video(tmp_path / "good.mp4", gop_size=10, options={"sc_threshold": "0"})
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(b"no video")
     samples = [Sample(path=good, class_name="a"), Sample(path=bad, class_name="a")]
