@@ -11,19 +11,22 @@ import numpy as np
 import pytest
 import torch
 import webdataset
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from counting import numbers_in, write_counting_video
 from http_files import Files, serving
 from kinema.data import http_range
-from kinema.data.annotations import Annotations, Source, read_annotations
-from kinema.data.annotations.shard_index import INDEX, IndexHeader, Row, index_text, parse_index
+from kinema.data.annotations import Annotations, Sample, Source, read_annotations
+from kinema.data.annotations.shard_index import INDEX, IndexHeader, Row, index_text, make_table, parse_index
+from kinema.data.annotations.tar_scan import scan_shards
 from kinema.data.dataset import EpochSampler, TrainingClips
 from kinema.data.mirror import find_mirrors
 from kinema.data.prepare.encode import Encoding
 from kinema.data.prepare.pack_shards import pack_shards
 from kinema.data.shards import Member, member_of
-from kinema.data.video import VideoError, open_video
+from kinema.data.video import VideoError, is_video, open_video
 from kinema.data.views import Augmentation
 from kinema.spec import ClipSpec
 
@@ -290,6 +293,8 @@ SOUND = [0, 512, 100, "a.mp4", "a.mp4", [1], "train", None]
         json.dumps([0, 512, 10_000, *SOUND[3:]]),
         json.dumps([*SOUND[:3], "../a.mp4", *SOUND[4:]]),
         json.dumps([*SOUND[:3], 5, *SOUND[4:]]),
+        json.dumps([*SOUND[:4], "\ud800", *SOUND[5:]]),
+        json.dumps([*SOUND[:3], "../x.mp4", *SOUND[4:]]),
         json.dumps([*SOUND[:5], [2], *SOUND[6:]]),
         json.dumps([*SOUND[:5], ["walk"], *SOUND[6:]]),
         json.dumps([*SOUND[:6], "elsewhere", None]),
@@ -299,9 +304,44 @@ SOUND = [0, 512, 100, "a.mp4", "a.mp4", [1], "train", None]
 def test_a_line_of_an_index_that_cannot_be_true_is_named(line):
     header, rows = parse_index([*index_text(HEADER, []).splitlines(), json.dumps(SOUND), line], where="x/index.jsonl")
     assert header == HEADER
-    assert next(rows) == Row(0, 512, 100, "a.mp4", "a.mp4", (1,), "train", None)
+    assert next(rows) == Row(0, 512, 100, "a.mp4", "a.mp4", [1], "train", None)
     with pytest.raises(ValueError, match=r"^x/index.jsonl, line 3, must"):
         list(rows)
+
+
+WORDS = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 2**70) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=8) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(
+    st.lists(st.text(max_size=20) | WORDS.map(json.dumps), max_size=4)
+    | st.lists(WORDS.map(json.dumps), max_size=4).map(lambda rows: [*index_text(HEADER, []).splitlines(), *rows])
+)
+def test_any_text_as_an_index_gives_samples_or_names_the_line(lines):
+    try:
+        header, rows = parse_index(lines, where="index.jsonl")
+        make_table(header, rows, folder="folder", where="index.jsonl")
+    except ValueError as error:
+        assert str(error).startswith("index.jsonl")  # noqa: PT017 (a text may also be sound)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), min_size=1, max_size=12), st.integers(0, 9000))
+def test_any_bytes_as_a_tar_file_give_samples_or_name_the_file(tmp_path, changes, length):
+    folder = tmp_path / "shards"
+    folder.mkdir(exist_ok=True)
+    write_tar(folder / "x.tar", ("a.mp4", b"1" * 600, REGULAR), ("a.json", b'{"label": "x"}', REGULAR))
+    content = bytearray((folder / "x.tar").read_bytes())
+    for place, value in changes:
+        content[place % len(content)] = value
+    (folder / "x.tar").write_bytes(content[:length] if length < 4000 else content)
+    try:
+        scan_shards([folder / "x.tar"])
+    except ValueError as error:
+        assert str(folder) in str(error)  # noqa: PT017 (what was changed may not matter)
 
 
 @pytest.mark.parametrize("name", ["../a.tar", "/etc/a.tar", "a.zip", ".a.tar"])
@@ -376,3 +416,22 @@ def test_no_file_stays_open(shards):
         with open_video(path) as video:
             video.frames([5])
     assert len(list(opened.iterdir())) <= before
+
+
+@pytest.mark.slow
+def test_real_files_are_read_from_shards_as_from_the_disk(shared_dir, tmp_path):
+    paths = [path for path in sorted((shared_dir / "clips").rglob("*")) if path.is_file() and is_video(path)]
+    samples = [Sample(path=path, class_name="video", name=f"{n}{path.suffix}") for n, path in enumerate(paths)]
+    annotations = Annotations(format="class_folders", samples=samples, class_names=("video",))
+    report = pack_shards(annotations, tmp_path / "out", COPY, shard_mb=5)
+    packed = {sample.name: sample for sample in read_annotations(Source(root=tmp_path / "out")).samples}
+    assert len(packed) + len(report.failures) == len(paths) > 40
+    for sample in samples:
+        if sample.name in report.failures:
+            with pytest.raises(VideoError):
+                open_video(sample.path)
+            continue
+        with open_video(sample.path) as file, open_video(packed[sample.name].path) as member:
+            assert (len(member), member.fps) == (len(file), file.fps)
+            wanted = [0, len(file) // 2, len(file) - 1]
+            np.testing.assert_array_equal(member.frames(wanted), file.frames(wanted))

@@ -94,6 +94,13 @@ def test_a_video_that_cannot_be_read_gives_exit_status_1(motion_root, tmp_path, 
         assert "1 cannot be read" in output.out
 
 
+def test_a_dataset_is_not_made_inside_the_one_it_is_made_of(motion_root, capsys):
+    for command in (["extract"], ["pack"], ["pack", "--to", "shards"]):
+        assert main(["data", *command, str(motion_root), "--out", str(motion_root / "train" / "new")]) == 2
+        assert f"out must lie outside of {motion_root}" in capsys.readouterr().err
+    assert not (motion_root / "train" / "new").exists()
+
+
 @pytest.mark.parametrize("options", [["--short_side", "2"], ["--crf", "99"], ["--to", "gif"], ["--shard_mb", "-1"]])
 def test_what_cannot_be_packed_is_refused_in_a_sentence(motion_root, tmp_path, capsys, options):
     to = [] if "--to" in options else ["--to", "shards"]

@@ -20,10 +20,20 @@ def data_extract(place: DataPlace, out: str, config: ExtractConfig) -> int:
     from kinema.engine.read_data import read_place, source_of
     from kinema.engine.training_data import choose_workers
 
+    check_out(place, out)
     annotations = read_place(place)
     num_workers = choose_workers(place.num_workers, num_videos=len(annotations.samples))
     report = extract(annotations, source_of(place), Path(out), config, num_workers=num_workers)
     return say(report, out)
+
+
+def check_out(place: DataPlace, out: str) -> None:
+    """Refuses a new dataset inside the old one, of which it would become a part."""
+    from kinema.engine.read_data import source_of
+    from kinema.wording import check
+
+    root = source_of(place).root.resolve()
+    check(not Path(out).resolve().is_relative_to(root), "out", f"lie outside of {root}", out, "choose another folder")
 
 
 def say(report: Report, out: str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from kinema.cli.data_extract import add_place, say, take_place
+from kinema.cli.data_extract import add_place, check_out, say, take_place
 
 if TYPE_CHECKING:
     from kinema.data.prepare.encode import Encoding
@@ -23,6 +23,7 @@ def data_pack(place: DataPlace, out: str, encoding: Encoding, *, to: To, shard_m
     from kinema.engine.read_data import read_place, source_of
     from kinema.engine.training_data import choose_workers
 
+    check_out(place, out)
     annotations = read_place(place)
     workers = choose_workers(place.num_workers, num_videos=len(annotations.samples))
     if to == "shards":

@@ -317,3 +317,18 @@ def test_frames_can_be_packed(videos, tmp_path):
 def test_settings_out_of_range_are_refused(options, sentence):
     with pytest.raises(ValueError, match=sentence):
         ExtractConfig(**options)
+
+
+@pytest.mark.parametrize("what", ["extract", "files", "shards"])
+def test_names_in_no_encoding_are_kept(tmp_path, what):
+    name = os.fsdecode(b"\xff \n'.mp4")
+    for label in ("jump", "walk"):
+        (tmp_path / "videos" / label).mkdir(parents=True)
+        write_counting_video(tmp_path / "plain.mp4", num_frames=3)
+        (tmp_path / "plain.mp4").rename(tmp_path / "videos" / label / name)
+    assert run(what, tmp_path / "videos", tmp_path / "out").num_new == 2
+    assert run(what, tmp_path / "videos", tmp_path / "out").num_kept == 2
+    for sample in read_annotations(Source(root=tmp_path / "out")).samples:
+        assert sample.name.startswith(f"{sample.class_name}/{stem(name)}")
+        with open_video(sample.path) as video:
+            assert numbers_in(video.frames([2])) == [2]

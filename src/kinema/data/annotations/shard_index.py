@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from kinema.data.shards import BLOCK, Member
 INDEX: Final = "index.jsonl"
 """Name of the index."""
 VERSION: Final = 1
+ENCODING: Final = ("utf-8", "surrogateescape")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +41,7 @@ class IndexHeader:
     """Version of this format."""
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One sample of an index."""
 
     shard: int
@@ -54,7 +54,7 @@ class Row:
     """Name of the video in the shard."""
     name: str
     """Name of the sample in its dataset."""
-    labels: tuple[int, ...]
+    labels: Sequence[int]
     """Numbers of its classes; none where the data does not say them."""
     split: str | None
     """`train`, `val` or `test`, where the data says so."""
@@ -66,8 +66,7 @@ def index_text(header: IndexHeader, rows: Iterable[Row]) -> str:
     """Returns an index as the text of its file."""
     lines = [json.dumps(asdict(header))]
     for row in rows:
-        fields = (row.shard, row.offset, row.size, row.member, row.name, row.labels, row.split, row.group)
-        lines.append(json.dumps(fields))
+        lines.append(json.dumps(row))
     return "\n".join([*lines, ""])
 
 
@@ -108,21 +107,20 @@ def _json(line: str, where: str) -> Any:  # noqa: ANN401 (whatever the line hold
 
 def _row(fields: Any, header: IndexHeader, where: str) -> Row:  # noqa: ANN401
     try:
-        shard, offset, size, member, name, labels, split, group = fields
-        row = Row(shard, offset, size, member, name, tuple(labels), split, group)
-        numbers = (row.shard, row.offset, row.size, *row.labels)
+        row = Row(*fields)
+        row.member.encode(*ENCODING), row.name.encode(*ENCODING)
+        end = header.shards[row.shard][1]
         sound = (
-            all(type(number) is int and number >= 0 for number in numbers)
-            and row.offset >= BLOCK
-            and row.offset + row.size <= header.shards[row.shard][1]
-            and all(label < len(header.classes) for label in row.labels)
-            and isinstance(row.member, str)
-            and isinstance(row.name, str)
+            type(row.shard) is type(row.offset) is type(row.size) is int
+            and row.shard >= 0
+            and row.size >= 0
+            and BLOCK <= row.offset <= end - row.size
+            and all(type(label) is int and 0 <= label < len(header.classes) for label in row.labels)
             and is_safe(row.member)
             and row.split in SPLITS
-            and (row.group is None or isinstance(row.group, str))
+            and (row.group is None or type(row.group) is str)
         )
-    except (TypeError, ValueError, IndexError) as error:
+    except (TypeError, ValueError, IndexError, AttributeError) as error:
         raise ValueError(f"{where}, must be a sample, got {str(fields)[:80]}; pack again") from error
     if not sound:
         raise ValueError(f"{where}, must name a place in a shard and known classes, got {str(fields)[:80]}; pack again")
@@ -131,8 +129,7 @@ def _row(fields: Any, header: IndexHeader, where: str) -> Row:  # noqa: ANN401
 
 def is_safe(name: str) -> bool:
     """Tells whether a name in a tar file stays inside the folder that it would be unpacked to."""
-    parts = name.split("/")
-    return bool(name.strip("/")) and not name.startswith("/") and ".." not in parts and "\0" not in name
+    return bool(name.strip("/")) and not name.startswith("/") and "\0" not in name and ".." not in name.split("/")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +146,7 @@ class _Places:
 
     def path(self, row: int) -> Path:
         start = int(self.ends[row - 1]) if row else 0
-        member = self.members[start : int(self.ends[row])].decode("utf-8", "surrogateescape")
+        member = self.members[start : int(self.ends[row])].decode(*ENCODING)
         shard = f"{self.folder}/{self.shards[self.numbers[row]]}"
         return Member(shard, int(self.offsets[row]), int(self.sizes[row]), member).path()
 
@@ -190,16 +187,16 @@ def make_table(header: IndexHeader, rows: Iterable[Row], *, folder: str, where: 
     builder = TableBuilder(Path(folder))
     members, ends = bytearray(), array("q")
     numbers, offsets, sizes = array("i"), array("q"), array("q")
-    names = []
+    ordered, before = True, ""
     for row in rows:
         first, *also = [header.classes[label] for label in row.labels] or [""]
         builder.add(row.name, first, split=row.split, group=row.group, also=tuple(also), where=where)
-        members += row.member.encode("utf-8", "surrogateescape")
+        members += row.member.encode(*ENCODING)
         ends.append(len(members))
         numbers.append(row.shard)
         offsets.append(row.offset)
         sizes.append(row.size)
-        names.append(row.name)
+        ordered, before = ordered and before <= row.name, row.name
     places = _Places(
         folder=folder,
         shards=tuple(name for name, _ in header.shards),
@@ -209,4 +206,8 @@ def make_table(header: IndexHeader, rows: Iterable[Row], *, folder: str, where: 
         offsets=np.array(offsets, dtype=np.int64),
         sizes=np.array(sizes, dtype=np.int64),
     )
-    return ShardTable(builder.table(), places).select(sorted(range(len(names)), key=names.__getitem__))
+    table = builder.table()
+    order = (
+        None if ordered else sorted(range(len(table)), key=[*map(table._columns.file, range(len(table)))].__getitem__)
+    )
+    return ShardTable(table if order is None else table.select(order), places)

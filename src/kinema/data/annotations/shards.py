@@ -129,5 +129,5 @@ def _named(
             f"{class_list} must name the classes from 0 to {max(numbers)}, one a line, got {len(names)}; give the list "
             "that belongs to the data"
         )
-    named = (replace(row, labels=tuple(numbers[label] for label in row.labels)) for row in rows)
+    named = (row._replace(labels=[numbers[label] for label in row.labels]) for row in rows)
     return replace(header, classes=names), named, ()

@@ -48,8 +48,8 @@ def scan_shards(shards: list[Path]) -> tuple[IndexHeader, list[Row]]:
     found: list[tuple[int, _Group, dict[str, Any]]] = []
     for number, shard in enumerate(shards):
         found += [(number, group, _description(shard, group)) for group in _groups(shard)]
-    names = {text for _, _, said in found for text in said["labels"] if not text.isdigit()}
-    numbers = {int(text) for _, _, said in found for text in said["labels"] if text.isdigit()}
+    names = {text for _, _, said in found for text in said["labels"] if not _is_number(text)}
+    numbers = {int(text) for _, _, said in found for text in said["labels"] if _is_number(text)}
     if names and numbers:
         raise ValueError(
             f"labels of {shards[0].parent} must be names or numbers, got both: {listed(sorted(names), 3)} and "
@@ -71,10 +71,14 @@ def _row(shard: int, group: _Group, said: dict[str, Any], place: dict[str, int])
         size=group.video.size,
         member=group.video.name,
         name=said["name"],
-        labels=tuple(place[str(int(text)) if text.isdigit() else text] for text in said["labels"]),
+        labels=tuple(place[str(int(text)) if _is_number(text) else text] for text in said["labels"]),
         split=said["split"],
         group=said["group"],
     )
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 10
 
 
 def _groups(shard: Path) -> Iterator[_Group]:

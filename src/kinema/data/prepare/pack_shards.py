@@ -289,6 +289,7 @@ def _index(annotations: Annotations, shards: _Shards, samples: Sequence[Sample])
                 split=sample.split,
                 group=sample.group,
             )
-            for sample, (shard, row) in ((sample, shards.rows[sample.name]) for sample in samples)
+            for sample in sorted(samples, key=lambda sample: sample.name)
+            for shard, row in [shards.rows[sample.name]]
         ),
     )
