@@ -78,7 +78,7 @@ def parse_index(lines: Iterable[str], *, where: str) -> tuple[IndexHeader, Itera
     """
     numbered = ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
     number, first = next(numbered, (1, "{}"))
-    fields = _json(first, f"{where}, line {number}")
+    fields = _json(first, where, number)
     try:
         header = IndexHeader(
             classes=tuple(fields["classes"]),
@@ -95,20 +95,21 @@ def parse_index(lines: Iterable[str], *, where: str) -> tuple[IndexHeader, Itera
             raise ValueError(f"{where} must name .tar files that lie beside it, got {name!r}; pack again")
     if not all(isinstance(name, str) and name for name in header.classes):
         raise ValueError(f"{where} must name its classes, got {header.classes[:5]}; pack again")
-    return header, (_row(_json(line, f"{where}, line {n}"), header, f"{where}, line {n}") for n, line in numbered)
+    return header, (_row(_json(line, where, number), header, where, number) for number, line in numbered)
 
 
-def _json(line: str, where: str) -> Any:  # noqa: ANN401 (whatever the line holds)
+def _json(line: str, where: str, number: int) -> Any:  # noqa: ANN401 (whatever the line holds)
     try:
         return json.loads(line)
     except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{where}, must be JSON, got {line[:80]!r}; copy the index again") from error
+        raise ValueError(f"{where}, line {number}, must be JSON, got {line[:80]!r}; copy the index again") from error
 
 
-def _row(fields: Any, header: IndexHeader, where: str) -> Row:  # noqa: ANN401
+def _row(fields: Any, header: IndexHeader, where: str, number: int) -> Row:  # noqa: ANN401
     try:
         row = Row(*fields)
-        row.member.encode(*ENCODING), row.name.encode(*ENCODING)
+        if not (row.member.isascii() and row.name.isascii()):
+            row.member.encode(*ENCODING), row.name.encode(*ENCODING)
         end = header.shards[row.shard][1]
         sound = (
             type(row.shard) is type(row.offset) is type(row.size) is int
@@ -121,9 +122,12 @@ def _row(fields: Any, header: IndexHeader, where: str) -> Row:  # noqa: ANN401
             and (row.group is None or type(row.group) is str)
         )
     except (TypeError, ValueError, IndexError, AttributeError) as error:
-        raise ValueError(f"{where}, must be a sample, got {str(fields)[:80]}; pack again") from error
+        raise ValueError(f"{where}, line {number}, must be a sample, got {str(fields)[:80]}; pack again") from error
     if not sound:
-        raise ValueError(f"{where}, must name a place in a shard and known classes, got {str(fields)[:80]}; pack again")
+        raise ValueError(
+            f"{where}, line {number}, must name a place in a shard and known classes, got {str(fields)[:80]}; "
+            "pack again"
+        )
     return row
 
 

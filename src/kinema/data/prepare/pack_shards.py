@@ -27,7 +27,7 @@ from kinema.data.prepare.report import Report
 from kinema.data.prepare.targets import without_extension
 from kinema.data.prepare.work_log import WorkLog, is_done, stamp
 from kinema.data.section import open_sample
-from kinema.data.shards import open_bytes
+from kinema.data.shards import num_bytes, open_bytes
 from kinema.data.video import VideoError
 from kinema.wording import check, listed
 
@@ -196,8 +196,7 @@ def _in_shards(pieces: Iterator[_Piece], *, size: int) -> Iterator[list[_Piece]]
             yield shard
             shard, filled = [], 0
         shard.append(piece)
-        with open_bytes(piece.content) as file:
-            filled += file.seek(0, io.SEEK_END)
+        filled += num_bytes(piece.content)
     if shard:
         yield shard
 
