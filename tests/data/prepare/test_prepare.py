@@ -332,3 +332,17 @@ def test_names_in_no_encoding_are_kept(tmp_path, what):
         assert sample.name.startswith(f"{sample.class_name}/{stem(name)}")
         with open_video(sample.path) as video:
             assert numbers_in(video.frames([2])) == [2]
+
+
+def test_a_list_of_the_whole_replaces_one_with_gaps(videos, tmp_path):
+    bad, out, listing = videos / "bad.mp4", tmp_path / "out", tmp_path / "list.csv"
+    listing.write_text("path,label,group\nval/jump/c.mp4,jump,ann\nbad.mp4,walk,ben\n")
+    bad.write_bytes(b"no video")
+    report = run("files", videos, out, annotations=listing)
+    assert len(report.failures) == 1
+    assert report.notes == [f"train with --data.root {out} --data.annotations {out / 'annotations.csv'}"]
+    assert (out / "annotations.csv").read_text() == "path,label,split,group\nval/jump/c.mp4,jump,,ann\n"
+    write_counting_video(bad, num_frames=3)
+    report = run("files", videos, out, annotations=listing)
+    assert report.notes == [f"train with --data.root {out} --data.annotations {out / 'list.csv'}"]
+    assert sorted(path.name for path in out.glob("*.csv")) == ["list.csv"]

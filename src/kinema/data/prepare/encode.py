@@ -52,7 +52,8 @@ class Encoding:
         """Checks the ranges."""
         short, distance = self.short_side, self.keyframe_distance
         check(short is None or short >= 16, "short_side", "be at least 16", short, "256 is usual, null keeps the size")
-        check(0 <= self.crf <= 63, "crf", "lie in [0, 63]", self.crf, "18 to 28 are usual")
+        most = 63 if self.codec == "vp9" else 51
+        check(0 <= self.crf <= most, "crf", f"lie in [0, {most}]", self.crf, "18 to 28 are usual")
         check(
             distance >= 1, "keyframe_distance", "be at least 1", distance, "12 is a good choice, 1 is fastest to read"
         )
@@ -113,7 +114,7 @@ def _add_stream(
 ) -> VideoStream:
     """Adds the stream to a file; one thread, so that the same frames give the same bytes."""
     encoder, options = _ENCODERS[encoding.codec]
-    rate = Fraction(fps).limit_denominator(_FPS_DENOMINATOR)
+    rate = Fraction(fps).limit_denominator(_FPS_DENOMINATOR) or Fraction(1, _FPS_DENOMINATOR)
     stream = file.add_stream(encoder, rate=rate, options={**options, "crf": str(encoding.crf)})
     assert isinstance(stream, VideoStream)
     context = stream.codec_context

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import shutil
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,7 @@ from kinema.wording import check, listed
 _STAGED: Final = ".staged"
 _SHARD: Final = "shard "
 """Before the name of a shard in the log; names of single files stand there as they are."""
+_OWN: Final = re.compile(r"(data|train|val|test)-\d{6,}\.tar")
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def _take_stock(shards: _Shards, samples: dict[str, Sample]) -> None:
             shards.sizes[name] = noted["bytes"]
             shards.rows |= {row["name"]: (name, row) for row in noted["rows"]}
     for path in log.folder.glob("*.tar"):
-        if path.name not in shards.sizes:
+        if path.name not in shards.sizes and _OWN.fullmatch(path.name):
             path.unlink()
     changed = [
         name for name, (_, row) in shards.rows.items() if name not in samples or _stamp(samples[name]) != row["source"]

@@ -104,6 +104,7 @@ def write_annotations(
             expected[name, sample.section] = (sample.class_names, sample.split, sample.group)
     if not annotations.files:
         return _verdict(annotations, Source(root=out), expected, source, suffix=suffix) or ()
+    (out / NEW_LIST).unlink(missing_ok=True)  # of a run in which videos were missing
     copies = [_copy(path, source, out, suffix=suffix) for path in annotations.files]
     copied = Source(
         root=out,
@@ -162,6 +163,8 @@ def _write_list(annotations: Annotations, out: Path, expected: _Content) -> tupl
             rows.writerow((name, classes[0], split or "", group or ""))
     write_atomically(out / NEW_LIST, text.getvalue().encode("utf-8", "surrogateescape"))
     notes = [f"train with --data.root {out} --data.annotations {out / NEW_LIST}"]
+    if annotations.class_names != tuple(sorted(annotations.class_names)):
+        notes.append("classes are in alphabetical order there, not in that of the dataset's own list")
     if lost:
         notes.append(f"{lost} samples that are parts of videos or have several or no classes stand in no list of {out}")
     return tuple(notes)

@@ -98,13 +98,18 @@ class WorkLog:
         if not lines:
             self._write({"settings": settings})
             return
-        before = json.loads(lines[0])["settings"]
+        try:
+            first, *others = map(json.loads, lines)
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"{self.folder / WORK_LOG} must be JSON lines, got: {error}; choose another out"
+            ) from error
+        before = first["settings"]
         changed = sorted(key for key in settings.keys() | before.keys() if settings.get(key) != before.get(key))
         if changed:
             was = ", ".join(f"{key} {before.get(key)!r}, now {settings.get(key)!r}" for key in changed)
             raise ValueError(f"settings must be those that {self.folder} was begun with, got {was}; choose another out")
-        for line in lines[1:]:
-            fields = json.loads(line)
+        for fields in others:
             self.done[fields.pop("key")] = fields
 
     def _write(self, fields: dict[str, Any]) -> None:
