@@ -48,7 +48,7 @@ def test_a_table_has_the_hash_of_its_samples(samples):
 def test_no_more_sizes_are_asked_for_than_is_said(samples, limit, monkeypatch):
     asked = []
     monkeypatch.setattr(fingerprint, "MAX_SIZES", limit)
-    monkeypatch.setattr(fingerprint, "_size", lambda path: asked.append(path) or 0)
+    monkeypatch.setattr(fingerprint, "size_of", lambda path: asked.append(path) or 0)
     hash_data(samples[::-1])
     assert asked == [samples[number * 20 // min(limit, 20)].path for number in range(min(limit, 20))]
 

@@ -13,7 +13,18 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from kinema.cli import data_check, data_flow, data_motion, fuse, hub, networks, weights
+from kinema.cli import (
+    data_bench,
+    data_check,
+    data_extract,
+    data_flow,
+    data_motion,
+    data_pack,
+    fuse,
+    hub,
+    networks,
+    weights,
+)
 
 if TYPE_CHECKING:
     from kinema.demo.config import DemoConfig
@@ -193,6 +204,9 @@ COMMANDS = {
     "data check": Command(data_check.data_check, data_check.check_arguments, data_check.run_check),
     "data flow": Command(data_flow.data_flow, data_flow.flow_arguments, data_flow.run_flow),
     "data motion": Command(data_motion.data_motion, data_motion.motion_arguments, data_motion.run_motion),
+    "data extract": Command(data_extract.data_extract, data_extract.extract_arguments, data_extract.run_extract),
+    "data bench": Command(data_bench.data_bench, data_bench.bench_arguments, data_bench.run_bench),
+    "data pack": Command(data_pack.data_pack, data_pack.pack_arguments, data_pack.run_pack),
 }
 
 

@@ -27,7 +27,7 @@ from kinema.data.video import Video, VideoError
 from kinema.data.views import Augmentation, View, draw_view, stacked_indices
 from kinema.data.windows import make_window
 from kinema.spec import ClipSpec
-from kinema.wording import nearest
+from kinema.wording import check, nearest
 
 _OPENED_AT_ONCE = 4
 
@@ -133,21 +133,33 @@ class TrainingClips(Dataset[TrainingItem]):
 class EpochSampler(Sampler[tuple[int, ...]]):
     """Yields (epoch, index) over a dataset, in an order that (seed, epoch) alone decides."""
 
-    def __init__(self, length: int, *, seed: int, shuffle: bool = True) -> None:
+    def __init__(self, length: int, *, seed: int, shuffle: bool = True, rank: int = 0, num_ranks: int = 1) -> None:
         """Begins at epoch 0.
+
+        All ranks together yield each sample once an epoch. Their numbers of samples may differ by one: where gradients
+        are averaged over ranks in every step, either train under `torch.distributed.algorithms.join.Join`, or leave
+        the last step of the epoch out on all of them.
 
         Args:
             length: Number of samples.
             seed: Seed of the run.
             shuffle: Whether each epoch has its own order; else the order is ascending.
+            rank: Which process of several this is, from 0 on.
+            num_ranks: How many there are; each takes every so many-th sample of the same order.
+
+        Raises:
+            ValueError: If there is no such rank.
         """
+        check(0 <= rank < num_ranks, "rank", f"lie in [0, {num_ranks})", rank, "ranks count from 0")
         self.length = length
         self.seed = seed
         self.shuffle = shuffle
+        self.rank = rank
+        self.num_ranks = num_ranks
         self.epoch = 0
 
     def __len__(self) -> int:
-        return self.length
+        return len(range(self.rank, self.length, self.num_ranks))
 
     def set_epoch(self, epoch: int) -> None:
         """Sets the epoch that the next iteration runs through."""
@@ -155,8 +167,12 @@ class EpochSampler(Sampler[tuple[int, ...]]):
 
     def __iter__(self) -> Iterator[tuple[int, ...]]:
         epoch = self.epoch
-        order = np.random.default_rng((self.seed, epoch)).permutation(self.length) if self.shuffle else None
-        for index in range(self.length) if order is None else map(int, order):
+        order = (
+            np.random.default_rng((self.seed, epoch)).permutation(self.length)
+            if self.shuffle
+            else np.arange(self.length)
+        )
+        for index in map(int, order[self.rank :: self.num_ranks]):
             yield epoch, index
 
 

@@ -3,11 +3,12 @@
 The frames are the images `<prefix><number>.<extension>` of one prefix, sorted by number, which may start anywhere
 and be padded or not. Numbers must be consecutive: a hole would shift time, so it is an error that names the missing
 file. Images of optical flow (`flow_x_00001.jpg`; `x_00001.jpg` with `y_00001.jpg`) lie in the same folder in many
-datasets: they are left aside.
+datasets: they are left aside. A file `frames.info` with `fps` and `num_frames` says the rate and the end.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+# A file in the folder that says the rate, as `kinema data extract` leaves it.
+RATE_FILE: Final = "frames.info"
 _FRAME_NAME: Final = re.compile(
     r"(?P<prefix>.*?)(?P<number>\d+)\)?\.(?P<extension>jpg|jpeg|png|bmp|webp|tif|tiff)", re.IGNORECASE
 )
@@ -52,20 +55,21 @@ def is_frame_folder(path: Path) -> bool:
 
 
 class FrameFolder(Video):
-    """A folder of numbered frames; the rate is assumed, for nothing in the folder says it."""
+    """A folder of numbered frames; the rate is assumed, unless a file in the folder says it (`RATE_FILE`)."""
 
     def __init__(self, path: Path) -> None:
         """List the frames and look at the first one's size.
 
         Raises:
-            VideoError: No frames, a missing frame, several series of frames, or an unreadable first frame.
+            VideoError: No frames, a missing frame, several series of frames, an unreadable first frame, or other
+                frames than the file with the rate counts.
         """
         self.path = path
-        self.fps = ASSUMED_FPS
         self.container_name = "folder"
         self.sequential_reason = None
         self._files = frame_files(path)
         self.codec_name = self._files[0].suffix.lower().removeprefix(".")
+        self.fps = _rate(path, num_frames=len(self._files))
         self._shape = self._load(0).shape
 
     def __len__(self) -> int:
@@ -98,6 +102,27 @@ class FrameFolder(Video):
             raise VideoError(
                 f"{self.path}: frame {number} ({file.name}) cannot be read ({error}); extract the frames again"
             ) from error
+
+
+def rate_text(*, fps: float, num_frames: int) -> str:
+    """Return what the file with the rate of a folder holds."""
+    return json.dumps({"fps": fps, "num_frames": num_frames}) + "\n"
+
+
+def _rate(folder: Path, *, num_frames: int) -> float:
+    try:
+        said = json.loads((folder / RATE_FILE).read_text(encoding="utf-8"))
+        fps, counted = float(said["fps"]), int(said["num_frames"])
+    except FileNotFoundError:
+        return ASSUMED_FPS
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise VideoError(f"{folder}: {RATE_FILE} does not say fps and num_frames ({error}); remove it") from error
+    if counted != num_frames or not 0 < fps <= 1000:
+        raise VideoError(
+            f"{folder}: {RATE_FILE} tells of {counted} frames at {fps:g} a second, and {num_frames} lie there; extract "
+            "the frames again"
+        )
+    return fps
 
 
 def _series(files: Iterable[Path]) -> _Series:

@@ -64,7 +64,7 @@ def open_sample(sample: Sample, *, modality: Modality = "rgb") -> Video:
     Raises:
         VideoError: If it cannot be read, or the part lies outside of it.
     """
-    video = open_video(sample.path, modality=modality)
+    video = open_video(sample.path, modality=modality, index_cache=True)
     if sample.section is None:
         return video
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kinema.data.flow_folder import DESCRIPTION, FlowFolder, is_flow_folder
 from kinema.data.frame_folder import FrameFolder, is_frame_folder
+from kinema.data.shards import member_of, num_bytes
 from kinema.data.video_base import ASSUMED_FPS, Video, VideoError
 from kinema.data.video_file import VideoFile
 from kinema.spec import Modality
@@ -29,10 +30,10 @@ _EXTENSION = re.compile(rf"\.({'|'.join(sorted(one[1:] for one in VIDEO_EXTENSIO
 
 
 def open_video(path: str | Path, *, modality: Modality = "rgb", index_cache: bool = False) -> Video:
-    """Open a video file, a folder of numbered frames, or one of optical flow.
+    """Open a video file, a folder of numbered frames or of optical flow, or a video inside a shard (`shards.py`).
 
     Args:
-        path: The file or folder.
+        path: The file, the folder, or the path of a shard's member.
         modality: `flow` reads the optical flow in a folder; with any other, frames are read.
         index_cache: Whether what the pass over a file's packets finds is kept for the next time (`index_cache.py`).
 
@@ -43,17 +44,20 @@ def open_video(path: str | Path, *, modality: Modality = "rgb", index_cache: boo
         VideoError: It cannot be read: missing, empty, no video in it, cut off, damaged.
     """
     path = Path(path)
+    member = member_of(path)
+    if member is not None and member.size:
+        return VideoFile(path)
     try:
         if path.is_dir():
             return FlowFolder(path) if modality == "flow" else _open_frames(path)
-        size = path.stat().st_size
+        size = num_bytes(path)
     except FileNotFoundError as error:
         raise VideoError(f"{path}: no such file or folder; check the path") from error
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise VideoError(f"{path}: links that lead in a ring; give the file itself") from error
         raise VideoError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
-    if not path.is_file():
+    if member is None and not path.is_file():
         raise VideoError(f"{path}: neither a file nor a folder; give a video file or a folder of frames")
     if size == 0:
         raise VideoError(f"{path}: the file is empty; copy or download it again")

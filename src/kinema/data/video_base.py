@@ -123,6 +123,26 @@ class Video(ABC):
         assert clip is not None
         return clip
 
+    def each_frame(self) -> Iterator[NDArray[np.uint8]]:
+        """Read all frames in their order, one at a time, so that a long video needs no more memory than a short one.
+
+        Yields:
+            The upright RGB frames, [H, W, 3].
+
+        Raises:
+            VideoError: A frame cannot be decoded.
+        """
+        waiting: dict[int, NDArray[np.uint8]] = {}
+        place = 0
+        for number, frame in self._read(range(len(self))):
+            if number >= place:  # where decoding had to begin anew, the first frames come again
+                waiting[number] = frame
+            while place in waiting:
+                yield waiting.pop(place)
+                place += 1
+        if place != len(self):
+            raise VideoError(f"{self.path}: frame {place} of {len(self)} cannot be decoded; replace the file")
+
     def _checked(self, index: SupportsIndex) -> int:
         number = operator.index(index)
         if not 0 <= number < len(self):

@@ -9,6 +9,7 @@ import av
 
 from kinema.data.packet_index import PacketIndex
 from kinema.data.packet_source import KeptPackets, PacketSource, SoughtPackets
+from kinema.data.shards import num_bytes
 from kinema.data.video_base import ASSUMED_FPS, VideoError
 from kinema.data.video_stream import open_stream
 
@@ -95,12 +96,12 @@ def _read_packets(
 ) -> list[Packet[VideoStream]] | None:
     """Index all packets; give them back if they are small together."""
     kept: list[Packet[VideoStream]] | None = []
-    num_bytes = 0
+    packed_bytes = 0
     try:
         for batch in _batches(container, stream, index):
             index.add(batch, stream)
-            num_bytes += sum(packet.size for packet in batch)
-            if kept is not None and num_bytes <= kept_bytes:
+            packed_bytes += sum(packet.size for packet in batch)
+            if kept is not None and packed_bytes <= kept_bytes:
                 kept += batch
             else:
                 kept = None
@@ -109,7 +110,7 @@ def _read_packets(
             f"{path}: the file is damaged after packet {len(index.sizes)} ({error.strerror}); replace it"
         ) from error
     missing = stream.frames - len(index.sizes)
-    end = path.stat().st_size
+    end = num_bytes(path)
     if missing > 0 and "mp4" in container.format.name and any(e.pos + e.size > end for e in stream.index_entries):
         raise VideoError(
             f"{path}: the file is cut off, {missing} of its {stream.frames} frames lie beyond its end; "

@@ -9,6 +9,7 @@ import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Discard, Disposition
 
+from kinema.data.shards import member_of, open_bytes
 from kinema.data.video_base import MAX_PIXELS, VideoError, check_size
 
 if TYPE_CHECKING:
@@ -54,8 +55,7 @@ def open_stream(path: Path) -> tuple[InputContainer, VideoStream]:
         VideoError: It is no video, holds none that can be decoded, or one whose pictures are too large.
     """
     try:
-        # "file:" keeps a colon in the name from being taken for a protocol.
-        container = av.open(f"file:{path}", metadata_errors="ignore", options=_OPTIONS)
+        container = _open_container(path)
     except av.FFmpegError as error:
         raise VideoError(_opening_sentence(path, error)) from error
     try:
@@ -95,10 +95,19 @@ def limit_decoder(context: VideoCodecContext) -> None:
     context.options = options
 
 
+def _open_container(path: Path) -> InputContainer:
+    """Open a file by its name, or the bytes of a member of a shard; nothing that it names is opened."""
+    member = member_of(path)
+    if member is not None:
+        return av.open(member.open(), "r", metadata_errors="ignore", options=_OPTIONS | {"protocol_whitelist": "none"})
+    # "file:" keeps a colon in the name from being taken for a protocol.
+    return av.open(f"file:{path}", metadata_errors="ignore", options=_OPTIONS)
+
+
 def _opening_sentence(path: Path, error: av.FFmpegError) -> str:
     if isinstance(error, PermissionError):
         return f"{path}: permission denied; make the file readable"
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         start = file.read(64)
     if start.startswith(_LFS_START):
         return f"{path}: a pointer that git-lfs left in the file's place; run `git lfs pull`"

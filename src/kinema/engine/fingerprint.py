@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kinema.data.annotations import Sample, by_name
 from kinema.data.annotations.overview import facts_of
+from kinema.data.shards import member_of
 
 PACKAGES = ("kinema", "torch", "torchvision", "timm", "lightning", "av", "numpy")
 MAX_SIZES = 10_000
@@ -52,6 +53,9 @@ def hash_data(samples: Sequence[Sample]) -> str:
 
 def size_of(path: Path) -> int | None:
     """Returns the bytes of a file, or how many entries a folder of frames has; none if there is nothing to be read."""
+    member = member_of(path)
+    if member is not None:
+        return member.size
     try:
         return path.stat().st_size if path.is_file() else len(os.listdir(path))  # noqa: PTH208 (names alone: fast)
     except OSError:

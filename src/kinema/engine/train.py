@@ -24,6 +24,7 @@ from kinema.engine.device import choose_precision
 from kinema.engine.epochs import MIN_EPOCHS, choose_epochs, epochs_of, min_steps, steps_per_epoch
 from kinema.engine.evaluate import Evaluation, evaluate
 from kinema.engine.quiet import plain_errors, quiet_lightning
+from kinema.engine.read_data import absolute, absolute_place
 from kinema.engine.recipe import Recipe
 from kinema.engine.recipe_files import recipe_to_json, recipe_to_yaml
 from kinema.engine.result import TrainingResult, summary
@@ -103,21 +104,10 @@ def _fill_in(recipe: Recipe, *, num_train: int, console: Console) -> Recipe:
         start = "from random weights" if random_weights else "from learned weights"
         floor = f"at least {min_steps(trainer, random_weights=random_weights)} steps {start} and {MIN_EPOCHS} epochs"
         _say(console, f"epochs: {epochs} ({steps} steps on {num_train} videos), chosen for {floor}")
-
-    def absolute(path: str | None) -> str | None:
-        return str(Path(path).resolve()) if path else path
-
-    data = replace(
-        recipe.data,
-        root=str(Path(recipe.data.root).resolve()),
-        annotations=absolute(recipe.data.annotations),
-        class_list=absolute(recipe.data.class_list),
-        quarantine=absolute(recipe.data.quarantine),
-    )
     return replace(
         recipe,
         out=str(Path(recipe.out).resolve()),
-        data=data,
+        data=absolute_place(recipe.data),
         model=replace(
             recipe.model,
             init=init if is_on_hub(init) else absolute(init),

@@ -18,11 +18,13 @@ from kinema.data.annotations import (
     mmaction2_json,
     pyslowfast,
     segments,
+    shards,
     something_v1,
     something_v2,
     ucf101,
 )
 from kinema.data.annotations.source import Annotations, Source
+from kinema.data.http_range import url_of
 from kinema.wording import listed, nearest
 
 AUTO = "auto"
@@ -58,6 +60,7 @@ FORMATS: dict[str, Format] = {
         name: Format(f"list of {layout.line}", partial(list_layout.detect, name), partial(list_layout.read, name))
         for name, layout in list_layout.LAYOUTS.items()
     },
+    "shards": Format("shards: tar files in the layout of webdataset", shards.detect, shards.read),
     "csv": Format("CSV with the header path,label", csv_file.detect, csv_file.read),
     FOLDERS: Format("a folder for each class", class_folder.detect, class_folder.read),
 }
@@ -78,7 +81,7 @@ def read_annotations(source: Source, *, format: str = AUTO) -> Annotations:
         ValueError: If the root is no folder, or what stands there is in no known format, in more than one, or not as it
             must be.
     """
-    if not source.root.is_dir():
+    if url_of(source.root) is None and not source.root.is_dir():
         raise ValueError(f"root must be a folder of videos, got {source.root}; check the path")
     if format != AUTO and format not in FORMATS:
         raise ValueError(

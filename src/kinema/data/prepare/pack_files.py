@@ -1,0 +1,83 @@
+"""Video files to video files that are quick to read at random, the dataset otherwise as it was."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from threading import Event
+from typing import Final
+
+from kinema.data.annotations import Annotations, Source
+from kinema.data.atomic import put_in_place
+from kinema.data.prepare.encode import Encoding, encode
+from kinema.data.prepare.jobs import Jobs
+from kinema.data.prepare.pictures import uneven_times
+from kinema.data.prepare.report import Report
+from kinema.data.prepare.targets import Target, find_targets, write_annotations
+from kinema.data.prepare.work_log import WorkLog, is_done, stamp
+from kinema.data.video import VideoError, open_video
+from kinema.wording import check
+
+SUFFIX: Final = ".mp4"
+
+
+def pack_files(
+    annotations: Annotations,
+    source: Source,
+    out: Path,
+    encoding: Encoding,
+    *,
+    num_workers: int = 1,
+    quiet: bool = False,
+) -> Report:
+    """Encodes every video of a dataset anew, and writes annotations that fit.
+
+    A file appears when it is whole and its frames are counted; a run that was interrupted goes on where it was, and a
+    video that has changed since is done again.
+
+    Args:
+        annotations: The dataset.
+        source: Where it lies.
+        out: The new dataset.
+        encoding: How files are written.
+        num_workers: Videos at the same time.
+        quiet: Whether to show no bar.
+
+    Returns:
+        What was done, and what cannot be read.
+
+    Raises:
+        ValueError: If names or settings do not allow it.
+        OSError: If the disk is full or cannot be written to.
+    """
+    check(encoding.codec != "copy", "codec", "be an encoder's for files", "copy", "copy is for --to shards")
+    targets = find_targets(annotations.samples, root=source.root, suffix=SUFFIX)
+    report = Report(num_videos=len(targets))
+    with WorkLog(out, {"command": "data pack", "to": "files", **asdict(encoding)}) as log:
+
+        def work(target: Target, stop: Event) -> list[int]:
+            return _pack_one(target, log, encoding, stop)
+
+        todo = [target for target in targets if not is_done(log, target.name, target.source)]
+        report.num_kept = len(targets) - len(todo)
+        for target, result in Jobs(work, num_workers=num_workers).run(todo, what="packing", quiet=quiet):
+            if isinstance(result, VideoError):
+                report.failures[target.name] = str(result)
+            else:
+                log.add(target.name, source=result)
+                report.num_new += 1
+        report.notes += write_annotations(annotations, source, out, suffix=SUFFIX, unreadable=report.failures)
+    return report
+
+
+def _pack_one(target: Target, log: WorkLog, encoding: Encoding, stop: Event) -> list[int]:
+    """Encodes one video; returns the stamp of what was encoded."""
+    with open_video(target.source) as video:
+        before = stamp(target.source)
+        partial = log.partial(f"{target.number}{SUFFIX}")
+        times = uneven_times(target.source, length=len(video), fps=video.fps)
+        encode(video, partial, encoding, times=times, stop=stop)
+    if stamp(target.source) != before:
+        raise VideoError(f"{target.source}: has changed while it was read; run the command again")
+    put_in_place(partial, log.folder / target.name)
+    return before
