@@ -156,6 +156,7 @@ def test_what_is_there_is_not_computed_again(videos, tmp_path, capsys):
     assert {**contents(out), "left/one/flow_x_00001.jpg": whole["left/one/flow_x_00001.jpg"]} == whole
 
 
+@pytest.mark.slow
 def test_a_killed_extraction_leaves_nothing_half_and_goes_on(tmp_path):
     root, out = tmp_path / "videos", tmp_path / "flow"
     for number in range(6):

@@ -200,7 +200,7 @@ def test_one_file_is_not_enough(files):
     [
         ("{", r"must be a file of kinema evaluate --json, got another one \(JSONDecodeError"),
         ("[]", "must be a file of kinema evaluate --json, got another one"),
-        ('{"top1": 1}', r"must be a file of kinema evaluate --json, got another one \(KeyError: 'class_names'\)"),
+        ('{"top1": 1}', r"must be a file of kinema evaluate --json, got another one \(KeyError: 'videos'\)"),
         (
             '{"protocol": "p", "class_names": ["a", "b"], "errors": {}, "videos": []}',
             "must name at least one video, and each once, got 0",
