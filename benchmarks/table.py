@@ -127,6 +127,32 @@ def million_rows_table(result: Result) -> str:
     return "\n".join([about, "", *lines, ""])
 
 
+def decode_table(result: Result) -> str:
+    """Lays out one run of `decode.py`: the mean over the files of a codec and keyframe distance."""
+    settings = result["settings"]
+    absent = "".join(f"; {name} could not be used" for name in settings["absent"])
+    about = (
+        f"{settings['num_sampled']} frames by segments of {settings['num_frames']}, 320 x 240, opened, decoded and "
+        f"resized to 256 on one core, best of {settings['repeats']} rounds ({settings['clock']} time){absent}; "
+        f"{place(result)}."
+    )
+    rows: dict[tuple[str, int], list[Result]] = {}
+    for file in result["files"]:
+        rows.setdefault((file["codec"], file["distance"]), []).append(file)
+    lines = [
+        "| codec | keyframe every | kinema | with the cached index | fastest other that is right | gave wrong frames |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (codec, distance), files in rows.items():
+        first, cached = (
+            sum(file["ratios"][name] for file in files) / len(files) for name in ("kinema", "kinema, cached index")
+        )
+        rivals = ", ".join(sorted({file["ratios"]["rival"] for file in files}))
+        wrong = ", ".join(sorted({name for file in files for name in file["wrong"]}))
+        lines.append(f"| {codec} | {distance} | x {first:.2f} | x {cached:.2f} | {rivals} | {wrong} |")
+    return "\n".join([about, "", *lines, ""])
+
+
 def place(result: Result) -> str:
     """Says where and with what a result was measured."""
     machine, versions = result["machine"], result["versions"]
@@ -140,6 +166,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "import_time": import_time_table,
     "motion_layers": motion_layers_table,
     "million_rows": million_rows_table,
+    "decode": decode_table,
 }
 
 if __name__ == "__main__":

@@ -8,8 +8,11 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 import torch
+from av.video.frame import VideoFrame
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 MEMORY = {"peak_bytes": 100, "ratio": 1.25}
@@ -152,3 +155,35 @@ def test_a_long_list_is_measured(scripts, tmp_path, monkeypatch):
 def test_the_tables_in_the_pages_are_those_of_the_results():
     run = subprocess.run([sys.executable, str(FOLDER / "table.py"), "--check"], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_a_reader_that_is_one_frame_off_is_no_rival(scripts):
+    decode = import_module("decode")
+    truth = [np.full((4, 4, 3), 10 * number, np.uint8) for number in range(16)]
+    middles = [1, 3, 5, 7, 9, 11, 13, 15]
+    right = np.stack([truth[number] + 2 for number in middles])  # rounded otherwise, and still the right ones
+    assert decode.misses(right, truth) == []
+    assert decode.misses(np.stack([*right[:3], truth[6], *right[4:]]), truth) == [7]
+    times = {"kinema": 3.0, "kinema, cached index": 2.0, "hasty": 1.0, "slow": 6.0, "steady": 4.0}
+    summaries = {name: {"min_ms": value, "median_ms": 9.0} for name, value in times.items()}
+    found = decode.ratios(summaries, {"hasty": [7]})
+    assert found == {"rival": "steady", "kinema": 0.75, "kinema, cached index": 0.5}
+    settings = {"num_sampled": 8, "num_frames": 300, "repeats": 7, "clock": "wall", "absent": {"lame": "not there"}}
+    file = {"codec": "H.264", "distance": 12, "ratios": found, "wrong": {"hasty": [7]}}
+    table = import_module("table").decode_table({**RESULT, "settings": settings, "files": [file, file]})
+    assert "| H.264 | 12 | x 0.75 | x 0.50 | steady | hasty |" in table
+    assert "lame could not be used" in table
+
+
+def test_files_to_decode_have_the_keyframes_asked_for(scripts, tmp_path, monkeypatch):
+    monkeypatch.setenv("KINEMA_CACHE", "off")
+    files = import_module("decode_files")
+    gray = VideoFrame.from_ndarray(np.full((240, 320, 3), 99, np.uint8), format="rgb24").reformat(format="yuv420p")
+    files.encode([gray] * 30, tmp_path / "a.mp4", files.CODECS["H.264"], distance=12)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        keys = [packet.pts * packet.time_base for packet in container.demux(video=0) if packet.is_keyframe]
+    assert [30 * time for time in keys] == [0, 12, 24]
+    readers, absent = import_module("decode_contenders").contenders(tmp_path / "a.mp4")
+    assert {"kinema", "kinema, cached index"} <= readers.keys()
+    assert readers["kinema"](tmp_path / "a.mp4").shape == (8, 240, 320, 3)
+    assert not readers.keys() & absent.keys()

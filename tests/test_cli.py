@@ -408,3 +408,20 @@ def test_tables_prints_the_papers_rows_beside_ours(capsys):
     assert rows[1, "Conv1"]["paper"] == rows[1, "Conv1"]["ours"] == "64 x 8 x 112 x 112"
     assert rows[6, "p = 1/4"]["ours"]["macs"] == 30_233_690_112
     assert rows[2, "S3D-G"]["ours"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "json_file", "root"),
+    [
+        (["videos"], None, "videos"),
+        (["videos", "--json"], "-", "videos"),
+        (["--json", "videos"], "-", "videos"),
+        (["--json", "found.json", "videos"], "found.json", "videos"),
+        (["videos", "--json=found"], "found", "videos"),
+        (["--json", "--", "-videos.json"], "-", "-videos.json"),
+        (["--json", "--decode", "ends", "videos"], "-", "videos"),
+    ],
+)
+def test_an_option_that_may_stand_alone_takes_no_word_that_is_not_its_value(words, json_file, root):
+    values = make_parser("data check").parse(words)
+    assert (values["json"], values["root"]) == (json_file, root)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kinema.wording import listed, nearest
+from kinema.wording import listed, nearest, one_line
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,8 @@ def test_long_lists_are_cut(names, text):
 )
 def test_an_unknown_name_is_told_the_nearest_or_all(name, known, advice):
     assert nearest(name, known).endswith(advice)
+
+
+def test_names_that_would_break_a_line_are_escaped():
+    assert one_line("a b é 'x' \"y\"") == "a b é 'x' \"y\""
+    assert one_line("a\nb\t\x1b[31m\udcff\u2028") == r"a\nb\t\x1b[31m\udcff\u2028"

@@ -24,6 +24,11 @@ def nearest(name: str, known: Collection[str]) -> str:
     return f"did you mean {max(matches, key=likeness)}?"
 
 
+def one_line(text: str) -> str:
+    """Writes what would break a line or is no text, as names of files may hold it, as escapes."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
 def check(holds: bool, name: str, rule: str, value: object, advice: str) -> None:
     """Refuses a value in one sentence.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kinema.data.annotations import Sample, read_samples
+from kinema.data.annotations import Sample, Source, read_annotations, read_samples
 
 
 def touch(root, *names):
@@ -286,3 +286,12 @@ def test_blanks_around_a_path_are_dropped_unless_they_are_part_of_it(tmp_path):
     samples = read_text(tmp_path, "path,label\n1.mp4 ,a\n2.mp4 ,a\n")
     assert [sample.name for sample in samples] == ["1.mp4", "2.mp4 "]
     assert all(sample.path.exists() for sample in samples)
+
+
+@pytest.mark.parametrize("labels", ["0 1 0", "3 4 5", "0 0 0 1 1 1"])
+def test_a_csv_with_a_header_is_a_csv_although_its_classes_are_numbers(tmp_path, labels):
+    rows = [f"v/{number}.mp4,{label}" for number, label in enumerate(labels.split())]
+    (tmp_path / "rows.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
+    for file in (None, tmp_path / "rows.csv"):
+        found = read_annotations(Source(root=tmp_path, annotations=file))
+        assert (found.format, found.class_names) == ("csv", tuple(sorted(set(labels.split()))))

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 from av.video.frame import VideoFrame
+from PIL import Image
 
 from counting import add_counting_stream, counting_frame, numbers_in, write_counting_video
 from kinema.data import video_file
@@ -131,7 +132,7 @@ def test_few_frames_of_a_long_file_are_cheap(container: str, tmp_path: Path, mon
         assert isinstance(video, video_file.VideoFile)
         decoded: list[int] = []
         feed = video._feed
-        monkeypatch.setattr(video, "_feed", lambda start, last: decoded.append(last - start + 1) or feed(start, last))
+        monkeypatch.setattr(video, "_feed", lambda packets: decoded.append(len(packets)) or feed(packets))
         assert numbers_in(video.frames([130, 225, 131])) == [130, 225, 131]
     assert landed == [120, 220]
     assert sum(decoded) <= 2 * 20
@@ -460,3 +461,20 @@ def test_a_playlist_under_a_videos_name_does_not_open_the_file_it_names(counting
         (tmp_path / name).write_text(text)
         with pytest.raises(VideoError, match=rf"{name}: (a playlist that names|not a video)"):
             open_video(tmp_path / name)
+
+
+def test_a_video_tells_what_a_check_needs(counting_video: Path, tmp_path: Path) -> None:
+    turned = write_counting_video(tmp_path / "turned.mp4", width=96, num_frames=3, rotation=90)
+    flash = write_counting_video(tmp_path / "flash.flv", codec="flv", num_frames=3)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    Image.fromarray(counting_frame(0, width=32)).save(folder / "1.JPG")
+    table = {
+        counting_video: ((64, 64), "h264", "mov,mp4,m4a,3gp,3g2,mj2", None),
+        turned: ((96, 64), "h264", "mov,mp4,m4a,3gp,3g2,mj2", None),
+        flash: ((64, 64), "flv1", "flv", "codec flv1"),
+        folder: ((64, 32), "jpg", "folder", None),
+    }
+    for path, expected in table.items():
+        with open_video(path) as video:
+            assert (video.size, video.codec_name, video.container_name, video.sequential_reason) == expected

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -256,8 +257,13 @@ def test_a_link_to_nothing_is_named(motion_root, tmp_path):
         (root / name).mkdir(parents=True)
         for number in (1, 2):
             (root / name / f"{number}.mp4").symlink_to(tmp_path / "gone.mp4")
-    with pytest.raises(VideoError, match=r"1\.mp4: is a link to nothing; mend or remove it"):
-        train(small_recipe(root, tmp_path / "out"), console=quiet())
+    console = quiet()
+    with pytest.raises(VideoError, match=r"got 2 of 2 training videos \(100\.0%\) that are missing or unreadable"):
+        train(small_recipe(root, tmp_path / "out"), console=console)
+    assert re.search(
+        r"left out of training: a/\d\.mp4: .*: a link to nothing; mend or remove it", console.file.getvalue()
+    )
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_run_killed_in_its_first_epoch_begins_again(finished, tmp_path):

@@ -13,7 +13,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from kinema.cli import data_flow, data_motion, fuse, hub, networks, weights
+from kinema.cli import data_check, data_flow, data_motion, fuse, hub, networks, weights
 
 if TYPE_CHECKING:
     from kinema.demo.config import DemoConfig
@@ -45,6 +45,7 @@ def evaluate(weights: str, recipe: EvaluationRecipe, *, json_file: str | None) -
 
     from kinema.engine.evaluate_weights import evaluate_weights
     from kinema.models.weights import write_atomically
+    from kinema.wording import one_line
 
     folder = Path(json_file or ".").absolute().parent
     if json_file and (Path(json_file).is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK)):
@@ -53,7 +54,7 @@ def evaluate(weights: str, recipe: EvaluationRecipe, *, json_file: str | None) -
         )
     evaluation = evaluate_weights(weights, recipe, console=Console())
     for name, reason in evaluation.errors.items():
-        print(f"kinema: {name} counts as wrong: {reason}", file=sys.stderr)
+        print(f"kinema: {one_line(name)} counts as wrong: {one_line(reason)}", file=sys.stderr)
     if json_file:
         text = json.dumps(evaluation.to_dict()) + "\n"
         target = Path(json_file).resolve()
@@ -189,6 +190,7 @@ COMMANDS = {
     "import": Command(weights.import_weights, weights.import_arguments, weights.run_import),
     "fuse": Command(fuse.fuse, fuse.fuse_arguments, fuse.run_fuse),
     "push": Command(hub.push, hub.push_arguments, hub.run_push),
+    "data check": Command(data_check.data_check, data_check.check_arguments, data_check.run_check),
     "data flow": Command(data_flow.data_flow, data_flow.flow_arguments, data_flow.run_flow),
     "data motion": Command(data_motion.data_motion, data_motion.motion_arguments, data_motion.run_motion),
 }

@@ -23,7 +23,7 @@ from kinema.data.mirror import Mirrors
 from kinema.data.pixels import PixelAugmentation, PixelChange, check_channels
 from kinema.data.section import open_sample
 from kinema.data.transforms import make_clip
-from kinema.data.video import Video
+from kinema.data.video import Video, VideoError
 from kinema.data.views import Augmentation, View, draw_view, stacked_indices
 from kinema.data.windows import make_window
 from kinema.spec import ClipSpec
@@ -246,7 +246,7 @@ def measure_timing(samples: Sequence[Sample], *, spec: ClipSpec, limit: int = 24
     Args:
         samples: Some videos.
         spec: How a clip spreads over a video.
-        limit: How many of them are opened at most; which ones, the seed decides.
+        limit: How many of them are opened at most; which ones, the seed decides. Unreadable ones count for nothing.
         seed: Of that choice.
 
     Returns:
@@ -255,19 +255,26 @@ def measure_timing(samples: Sequence[Sample], *, spec: ClipSpec, limit: int = 24
 
     Raises:
         ValueError: If there is no sample.
-        VideoError: If a video cannot be read.
+        VideoError: If none of the opened videos can be read.
     """
     if not samples:
         raise ValueError("samples must be at least one to measure their timing, got none; check the data")
     chosen = np.random.default_rng(seed).permutation(len(samples))[:limit]
     with ThreadPoolExecutor(_OPENED_AT_ONCE) as pool:
         some = [samples[index] for index in sorted(chosen.tolist())]
-        seconds = list(pool.map(lambda sample: _clip_seconds(sample, spec=spec), some))
+        measured = list(pool.map(lambda sample: _clip_seconds(sample, spec=spec), some))
+    seconds = [each for each in measured if isinstance(each, float)]
+    if not seconds:
+        raise next(each for each in measured if isinstance(each, VideoError))
     span = statistics.median(seconds)
     return span, span / spec.num_frames
 
 
-def _clip_seconds(sample: Sample, *, spec: ClipSpec) -> float:
-    with open_sample(sample, modality=spec.modality) as video:
-        window = make_window(spec, fps=video.fps)
-        return video.duration_seconds if window is None else window.span / video.fps
+def _clip_seconds(sample: Sample, *, spec: ClipSpec) -> float | VideoError:
+    """Returns how long a clip of a video is, or why the video cannot be read."""
+    try:
+        with open_sample(sample, modality=spec.modality) as video:
+            window = make_window(spec, fps=video.fps)
+            return video.duration_seconds if window is None else window.span / video.fps
+    except VideoError as error:
+        return error

@@ -56,11 +56,20 @@ class FlowFolder(Video):
         """
         self.path = path
         self.fps = _stored_fps(path)
+        self.container_name = "folder"
+        self.sequential_reason = None
         self._files = _flow_files(path)
+        self.codec_name = self._files[0][0].suffix.lower().removeprefix(".")
         self._shape = self._load(0).shape
 
     def __len__(self) -> int:
         return len(self._files)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the first field, in pixels."""
+        height, width, _ = self._shape
+        return height, width
 
     def _read(self, numbers: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         for number in numbers:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from PIL import Image, ImageOps
 
-from kinema.data.video_base import ASSUMED_FPS, Video, VideoError
+from kinema.data.video_base import ASSUMED_FPS, Video, VideoError, check_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -28,6 +28,10 @@ _FRAME_NAME: Final = re.compile(
 )
 _FLOW_PREFIX: Final = re.compile(r"(.*[^a-z])?(opt|optical)?flow[_-]?[xyuv]?([^a-z].*)?", re.IGNORECASE)
 _FLOW_PARTNERS: Final = {"x": "y", "y": "x", "u": "v", "v": "u"}
+
+# What the extensions stand for; of Pillow's other formats some run programs.
+_FORMATS: Final = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
+_BOMBS: Final = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 _Series = dict[tuple[str, str], list[tuple[int, "Path"]]]  # by prefix and extension, in lower case: (number, file)
 
@@ -58,11 +62,19 @@ class FrameFolder(Video):
         """
         self.path = path
         self.fps = ASSUMED_FPS
+        self.container_name = "folder"
+        self.sequential_reason = None
         self._files = frame_files(path)
+        self.codec_name = self._files[0].suffix.lower().removeprefix(".")
         self._shape = self._load(0).shape
 
     def __len__(self) -> int:
         return len(self._files)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the first frame; all others have the same."""
+        return self._shape[0], self._shape[1]
 
     def _read(self, numbers: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         for number in numbers:
@@ -77,11 +89,12 @@ class FrameFolder(Video):
     def _load(self, number: int) -> NDArray[np.uint8]:
         file = self._files[number]
         try:
-            with Image.open(file) as image:
+            with Image.open(file, formats=_FORMATS) as image:
+                check_size(file, width=image.width, height=image.height)
                 if image.mode.startswith(("I", "F")):
                     raise VideoError(f"{self.path}: {file.name} has more than 8 bits a value; store 8-bit RGB images")
                 return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except (OSError, SyntaxError, ValueError, *_BOMBS) as error:
             raise VideoError(
                 f"{self.path}: frame {number} ({file.name}) cannot be read ({error}); extract the frames again"
             ) from error

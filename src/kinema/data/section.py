@@ -36,6 +36,8 @@ class VideoSection(Video):
                 f"has {len(whole)} frames ({whole.duration_seconds:.2f} seconds); mend the annotation"
             )
         self.path, self.fps = whole.path, whole.fps
+        self.codec_name, self.container_name = whole.codec_name, whole.container_name
+        self.sequential_reason = whole.sequential_reason
         self._whole, self._first, self._length = whole, first, last - first
 
     def __len__(self) -> int:

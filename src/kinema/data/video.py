@@ -6,6 +6,7 @@ cannot be decoded exactly is a `VideoError`, never a guess. How, is told in `vid
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 
@@ -27,12 +28,13 @@ VIDEO_EXTENSIONS = frozenset(
 _EXTENSION = re.compile(rf"\.({'|'.join(sorted(one[1:] for one in VIDEO_EXTENSIONS))})(?=$|#[^/]*$)", re.IGNORECASE)
 
 
-def open_video(path: str | Path, *, modality: Modality = "rgb") -> Video:
+def open_video(path: str | Path, *, modality: Modality = "rgb", index_cache: bool = False) -> Video:
     """Open a video file, a folder of numbered frames, or one of optical flow.
 
     Args:
         path: The file or folder.
         modality: `flow` reads the optical flow in a folder; with any other, frames are read.
+        index_cache: Whether what the pass over a file's packets finds is kept for the next time (`index_cache.py`).
 
     Returns:
         The video, to be closed after use (`with open_video(path) as video: ...`).
@@ -48,6 +50,8 @@ def open_video(path: str | Path, *, modality: Modality = "rgb") -> Video:
     except FileNotFoundError as error:
         raise VideoError(f"{path}: no such file or folder; check the path") from error
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise VideoError(f"{path}: links that lead in a ring; give the file itself") from error
         raise VideoError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
     if not path.is_file():
         raise VideoError(f"{path}: neither a file nor a folder; give a video file or a folder of frames")
@@ -55,7 +59,7 @@ def open_video(path: str | Path, *, modality: Modality = "rgb") -> Video:
         raise VideoError(f"{path}: the file is empty; copy or download it again")
     if modality == "flow":
         raise VideoError(f"{path}: a file where a folder of optical flow is needed; make one with kinema data flow")
-    return VideoFile(path)
+    return VideoFile(path, index_cache=index_cache)
 
 
 def is_video(path: Path) -> bool:

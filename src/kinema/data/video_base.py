@@ -23,11 +23,42 @@ if TYPE_CHECKING:
 ASSUMED_FPS = 25.0
 
 
+# A frame may have so many pixels (8192 x 8192) and no side longer than this; a header that says more is not believed.
+MAX_PIXELS = 2**26
+MAX_SIDE = 2**14
+
+
 class VideoError(Exception):
     """A video cannot be read: one sentence that names the file, what failed and where, and what to do.
 
-    Built from that one string, so that a data loader's worker can hand it to the main process.
+    Built from that one string, so that a data loader's worker can hand it to the main process. What cannot be printed
+    on one line (a newline in a name, bytes that are no UTF-8) is written as an escape.
     """
+
+    def __init__(self, sentence: str) -> None:
+        printable = sentence.encode("utf-8", "backslashreplace").decode()
+        escaped = (letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in printable)
+        super().__init__("".join(escaped))
+
+
+def check_size(path: Path, *, width: int, height: int) -> None:
+    """Refuse pictures that are larger than any camera's.
+
+    Args:
+        path: The file that is named in the sentence.
+        width: W.
+        height: H.
+
+    Raises:
+        VideoError: No size, or one above the bounds.
+    """
+    if min(width, height) < 1:
+        raise VideoError(f"{path}: its pictures have no size, or more than {MAX_PIXELS} pixels; replace the file")
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        raise VideoError(
+            f"{path}: its pictures must be at most {MAX_SIDE} pixels a side and {MAX_PIXELS} in all, "
+            f"got {width}x{height}; scale the video down, or replace the file if it is damaged"
+        )
 
 
 class Video(ABC):
@@ -36,10 +67,16 @@ class Video(ABC):
     Attributes:
         path: The file or folder.
         fps: Frames per second, always positive; the average where the rate varies.
+        codec_name: FFmpeg's name of the codec; of a folder, the extension of its images.
+        container_name: FFmpeg's name of the container; `folder` of a folder.
+        sequential_reason: Why every read decodes from the start; None where it need not.
     """
 
     path: Path
     fps: float
+    codec_name: str
+    container_name: str
+    sequential_reason: str | None
 
     @abstractmethod
     def __len__(self) -> int:
@@ -48,6 +85,12 @@ class Video(ABC):
     @abstractmethod
     def _read(self, numbers: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Yield (number, RGB frame [H, W, 3]) for each of the numbers (ascending, distinct), in any order."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the upright frames, (H, W)."""
+        height, width = self.frames([0]).shape[1:3]
+        return height, width
 
     @property
     def duration_seconds(self) -> float:

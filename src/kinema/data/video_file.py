@@ -1,8 +1,9 @@
 """A video file, decoded by FFmpeg through PyAV, frame by frame number.
 
-Opening reads all packets once without decoding. Where they prove which packet holds which frame (`packet_index.py`),
-only the groups of pictures that hold wanted frames are decoded, and each is held against what the packets promised;
-where they do not prove it, or a promise is broken, the file is decoded in sequence from its start.
+Opening reads all packets once without decoding (`video_indexing.py`). Where they prove which packet holds which frame
+(`packet_index.py`), only the groups of pictures that hold wanted frames are decoded, without the pictures that no other
+needs, and each frame is held against what the packets promised; where they do not prove it, or a promise is
+broken, the file is decoded in sequence from its start. With the cached index (`index_cache.py`) that pass is skipped.
 
 Rotation and mirroring tags are applied, the pixel's aspect ratio is not. Where the picture size changes midway, frames
 are scaled to the size that the file states. A frame that FFmpeg reports as damaged, or loses, is a `VideoError`; frames
@@ -13,122 +14,117 @@ complaint (flipped bits in H.264, HEVC, VP8 or VP9 may do so), or that a Matrosk
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from kinema.data.packet_index import PacketIndex
-from kinema.data.video_base import ASSUMED_FPS, Video, VideoError
+from kinema.data import index_cache as cache
+from kinema.data.packet_source import BrokenPromiseError
+from kinema.data.video_base import Video, VideoError
+from kinema.data.video_indexing import index_file
 from kinema.data.video_stream import all_frames, open_stream, upright
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from av.packet import Packet
     from av.video.frame import VideoFrame
-    from av.video.stream import VideoStream
     from numpy.typing import NDArray
 
-# Packets of a file up to this size stay in memory, so that reading needs no seek.
+    from kinema.data.packet_index import PacketIndex
+    from kinema.data.packet_source import PacketSource
+    from kinema.data.video_indexing import StreamFacts
+
+# Packets of a file up to this size stay in memory, so that reading needs no seek. What is larger (4K of more than some
+# seconds) is read again by seeking, a packet at a time.
 _KEPT_BYTES: Final = 32 * 2**20
-
-
-class _BrokenPromiseError(Exception):
-    """Decoding did not give the frames that the packets promised."""
 
 
 class VideoFile(Video):
     """A video file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, index_cache: bool = False) -> None:
         """Open the file and index its packets.
+
+        Args:
+            path: A file that exists.
+            index_cache: Whether the index is looked up in the cache first, and kept there.
 
         Raises:
             VideoError: It is no video, holds none, or is cut off or damaged so that its frames cannot be counted.
         """
         self.path = path
+        self._reformatter = VideoReformatter()
         self._closed = False
-        self._container, self._stream = open_stream(path)
+        self._upright_size: tuple[int, int] | None = None
+        state = cache.state_of(path) if index_cache and cache.cache_folder() else None
+        self._from_cache = state is not None and self._open_cached(state)
+        if not self._from_cache:
+            self._open_anew(state)
+
+    def _open_cached(self, state: dict[str, Any]) -> bool:
+        """Open the file by what an earlier pass found; say whether that was there."""
+        entry = cache.load(self.path, state)
         try:
-            self._index = PacketIndex()
-            self._packets = self._index_packets()
-            self.sequential_reason = self._index.irregularity(self._stream, self._container.format.name)
-            context = self._stream.codec_context
-            self._size = context.width, context.height
-            self._reorder_depth = context.reorder_depth
-            self._primed = False
-            self._reformatter = VideoReformatter()
-            self.fps = self._rate()
+            source = entry.source(self.path) if entry is not None else None
+        except (OSError, ValueError, TypeError, av.FFmpegError):
+            return False
+        if entry is None or cache.state_of(self.path) != state:  # changed since: what is open may be either state
+            if source is not None:
+                source.close()
+            return False
+        self._take(entry.facts, entry.index, source)
+        self._length = entry.num_frames
+        return True
+
+    def _open_anew(self, state: dict[str, Any] | None) -> None:
+        """Open the file by a pass over its packets, and keep what it found under a state of the file."""
+        file = index_file(self.path, kept_bytes=_KEPT_BYTES)
+        self._take(file.facts, file.index, file.source)
+        try:
             self._length = len(self._index.frames) if self.sequential_reason is None else self._count()
             if not self._length:
-                raise VideoError(f"{path}: the video stream holds no frame; replace the file")
+                raise VideoError(f"{self.path}: the video stream holds no frame; replace the file")
+            if state is not None:
+                cache.store(self.path, state, file, self._length)
         except BaseException:
             self.close()
             raise
 
+    def _take(self, facts: StreamFacts, index: PacketIndex, source: PacketSource | None) -> None:
+        self._index, self._source = index, source
+        self._primed = False
+        self.codec_name, self.container_name = facts.codec_name, facts.container_name
+        self.fps, self.sequential_reason = facts.fps, facts.sequential_reason
+        self._stored_size = facts.width, facts.height
+        self._reorder_depth = facts.reorder_depth
+
     def __len__(self) -> int:
         return self._length
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the upright frames; the first use of it decodes a frame, to see how it is turned."""
+        if self._upright_size is None:
+            self._upright_size = super().size
+        return self._upright_size
+
     def close(self) -> None:
         """Let go of the file and the packets kept."""
-        self._packets = None
         self._closed = True
-        self._container.close()
-
-    def _index_packets(self) -> list[Packet[VideoStream]] | None:
-        """Read all packets once; keep them if the file is small."""
-        codec = self._stream.codec_context.codec.canonical_name
-        packets: list[Packet[VideoStream]] | None = []
-        kept_bytes = 0
-        try:
-            for packet in self._container.demux(self._stream):
-                if not packet.size:
-                    if packet.dts is not None:
-                        self._index.note_empty_packet()
-                    continue
-                self._index.add(packet, codec)
-                kept_bytes += packet.size
-                if packets is not None and kept_bytes <= _KEPT_BYTES:
-                    packets.append(packet)
-                else:
-                    packets = None
-        except av.FFmpegError as error:
-            raise VideoError(
-                f"{self.path}: the file is damaged after packet {len(self._index.sizes)} ({error.strerror}); replace it"
-            ) from error
-        missing = self._stream.frames - len(self._index.sizes)
-        if missing > 0 and "mp4" in self._container.format.name and self._ends_early():
-            raise VideoError(
-                f"{self.path}: the file is cut off, {missing} of its {self._stream.frames} frames lie beyond its end; "
-                "copy or download it again"
-            )
-        return packets
-
-    def _ends_early(self) -> bool:
-        end = self.path.stat().st_size
-        return any(entry.pos + entry.size > end for entry in self._stream.index_entries)
-
-    def _rate(self) -> float:
-        """Take the container's average rate where the timestamps agree within 2 %, and theirs where they do not."""
-        stated = float(self._stream.average_rate or self._stream.guessed_rate or 0)
-        shown = self._index.frames
-        if len(shown) > 1 and self._stream.time_base:
-            ticks = self._index.time(shown[-1]) - self._index.time(shown[0])
-            measured = (len(shown) - 1) / float(ticks * self._stream.time_base)
-            return stated if abs(stated - measured) <= 0.02 * measured else measured
-        return stated if 0 < stated <= 1000 else ASSUMED_FPS
+        if self._source is not None:
+            self._source.close()
 
     def _read(self, numbers: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         if self._closed:
             raise ValueError(f"video must be open to be read, got a closed one ({self.path}); open it again")
-        if self.sequential_reason is None:
+        while self.sequential_reason is None:
             try:
                 for number, frame in self._decode_groups(numbers):
                     yield number, self._to_rgb(frame)
-            except (_BrokenPromiseError, av.FFmpegError) as error:
+            except (BrokenPromiseError, av.FFmpegError) as error:
                 self._settle(error)
             else:
                 return
@@ -143,7 +139,19 @@ class VideoFile(Video):
         )
 
     def _settle(self, error: Exception) -> None:
-        """After a broken promise: is the file damaged, or are its packets to be counted otherwise?"""
+        """After a broken promise: is the file damaged, or are its packets to be counted otherwise?
+
+        One that the cache has made is tried again with an index of its own.
+        """
+        if self._from_cache:
+            self.close()
+            cache.forget(self.path)
+            self._from_cache = self._closed = False
+            length = self._length
+            self._open_anew(None)
+            if self._length == length:
+                return
+            raise VideoError(f"{self.path}: the file changed while it was open; open it again") from error
         length = self._count()  # a VideoError where damage is reported
         if length < self._length:
             raise VideoError(
@@ -179,86 +187,71 @@ class VideoFile(Video):
 
     def _decode_groups(self, numbers: Sequence[int]) -> Iterator[tuple[int, VideoFrame]]:
         """Decode, for each wanted frame, from its keyframe to it, and no further."""
-        number_of = {self._index.time(self._index.frames[number]): number for number in numbers}
-        last_of: dict[int, int] = {}  # from the packet at which to start to the last packet needed
+        wanted_from: dict[int, dict[int, int]] = {}  # where to start: packet wanted: number of its frame
         for number in numbers:
             packet = self._index.frames[number]
-            start = self._index.start_of(packet)
-            last_of[start] = max(packet, last_of.get(start, 0))
-        for start, last in sorted(last_of.items()):
-            for frame in self._decode_group(start, last):
-                if frame.pts in number_of:
-                    yield number_of[frame.pts], frame
+            wanted_from.setdefault(self._index.start_of(packet), {})[packet] = number
+        for start, wanted in sorted(wanted_from.items()):
+            yield from self._decode_group(start, wanted)
 
-    def _decode_group(self, start: int, last: int) -> Iterator[VideoFrame]:
-        """Decode packets start..last on their own; the frames must be those that the packets promise."""
-        index = self._index
-        first_time = index.time(start)
-        promised = sorted(
-            index.time(packet)
-            for packet in range(start, last + 1)
-            if index.shown[packet] and index.time(packet) >= first_time
-        )
+    def _decode_group(self, start: int, wanted: Mapping[int, int]) -> Iterator[tuple[int, VideoFrame]]:
+        """Decode from a keyframe to the last wanted packet; the frames must be those that the packets promise."""
+        index, times = self._index, self._index.pts
+        first_time = times[start]
+        number_of = {times[packet]: number for packet, number in wanted.items()}
+        unneeded = index.disposable
+        fed = [
+            packet
+            for packet in range(start, max(wanted) + 1)
+            if packet not in unneeded or packet in wanted or packet == start
+        ]
+        promised = sorted(times[packet] for packet in fed if index.shown[packet] and times[packet] >= first_time)
         place = 0
-        for frame in self._feed(start, last):
-            if frame.pts is not None and frame.pts < first_time:
+        for frame in self._feed(fed):
+            time = frame.pts
+            if time is not None and time < first_time:
                 continue  # leads an open group of pictures: belongs to the group before
-            if place == len(promised) or frame.pts != promised[place]:
+            if place == len(promised) or time != promised[place]:
                 raise self._broken("is not where its packet says", promised, place)
-            if frame.is_corrupt or (frame.pts == first_time and not frame.key_frame):
+            if frame.is_corrupt or (time == first_time and not frame.key_frame):
                 raise self._broken("is damaged or no keyframe", promised, place)
             place += 1
-            yield frame
+            if time in number_of:
+                yield number_of[time], frame
         if place < len(promised):
             raise self._broken("is missing", promised, place)
 
-    def _broken(self, what: str, promised: Sequence[int], place: int) -> _BrokenPromiseError:
+    def _broken(self, what: str, promised: Sequence[int], place: int) -> BrokenPromiseError:
         index = self._index
-        number = bisect_left(index.frames, promised[min(place, len(promised) - 1)], key=index.time)
-        return _BrokenPromiseError(f"frame {number}, at {number / self.fps:.2f} s, {what}")
+        number = bisect_left(index.frames, promised[min(place, len(promised) - 1)], key=index.pts.__getitem__)
+        return BrokenPromiseError(f"frame {number}, at {number / self.fps:.2f} s, {what}")
 
-    def _feed(self, start: int, last: int) -> Iterator[VideoFrame]:
+    def _feed(self, packets: Sequence[int]) -> Iterator[VideoFrame]:
+        """Decode some packets on their own, from a keyframe on."""
         if not self._primed:
             self._primed = True
-            if start and self._stream.codec_context.codec.canonical_name == "mpeg4":
-                # The encoder's name, on which the arithmetic depends, may stand in the first packet only.
-                for _ in self._feed(0, 0):
+            if packets[0] and self._index.first_tells_encoder:
+                for _ in self._feed([0]):
                     pass
-        packets = self._packets[start : last + 1] if self._packets is not None else self._seek(start, last)
+        assert self._source is not None
+        context = None
         try:
-            for packet in packets:
-                yield from self._stream.codec_context.decode(packet)
-            yield from self._stream.codec_context.decode(None)
+            for packet in self._source.packets(packets):
+                context = self._source.context  # of the container that a seek may have opened again
+                yield from context.decode(packet)
+            if context is not None:
+                yield from context.decode(None)
         finally:
-            self._stream.codec_context.flush_buffers()
-            self._stream.codec_context.reorder_depth = self._reorder_depth  # which flushing may forget
-
-    def _seek(self, start: int, last: int) -> Iterator[Packet[VideoStream]]:
-        """Read packets start..last from the file again, each recognized by its place in the file."""
-        self._container.seek(self._index.time(start), stream=self._stream)
-        packets = self._container.demux(self._stream)
-        number = self._index.find(packet := next(packets))
-        if number is None or number > start:
-            self._container.close()
-            self._container, self._stream = open_stream(self.path)
-            packets = self._container.demux(self._stream)
-            number, packet = 0, next(packets)
-        while number <= last:
-            if packet.size:
-                if (packet.pos, packet.size) != (self._index.positions[number], self._index.sizes[number]):
-                    raise _BrokenPromiseError("packets after a seek are not those of the first pass")
-                if number >= start:
-                    packet.pts, packet.dts = self._index.pts[number], self._index.dts[number]
-                    yield packet
-                number += 1
-            elif packet.dts is None:
-                break
-            packet = next(packets)
+            if context is not None:
+                context.flush_buffers()
+                context.reorder_depth = self._reorder_depth  # which flushing may forget
 
     def _to_rgb(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        width, height = self._size
-        scaling = Interpolation.BILINEAR if (frame.width, frame.height) == self._size else Interpolation.BICUBIC
+        width, height = self._stored_size
+        scaling = Interpolation.BILINEAR if (frame.width, frame.height) == self._stored_size else Interpolation.BICUBIC
         rgb = self._reformatter.reformat(
             frame, width=width, height=height, format="rgb24", interpolation=scaling, threads=1
         )
-        return upright(np.asarray(rgb.to_ndarray(), np.uint8), frame)
+        plane = rgb.planes[0]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(height, plane.line_size)
+        return upright(rows[:, : 3 * width].reshape(height, width, 3), frame)

@@ -27,6 +27,7 @@ class CommandParser(jsonargparse.ArgumentParser):
         super().__init__(prog=prog, description=description, usage=f"{prog} [options]", exit_on_error=False)
         self.config_class: type | None = None
         self.group_names: set[str] = set()
+        self.suffixes: dict[str, str] = {}
 
     def add_positional(self, name: str, *, several: bool = False, help: str) -> None:
         """Adds a word that stands without an option's name."""
@@ -36,6 +37,11 @@ class CommandParser(jsonargparse.ArgumentParser):
     def add_flag(self, name: str, *, help: str) -> None:
         """Adds an option without a value."""
         self.add_argument(name, action="store_true", help=help)
+
+    def add_optional(self, name: str, *, suffix: str, otherwise: str, help: str) -> None:
+        """Adds an option that may stand alone; a word after it is its value where it ends in the suffix."""
+        self.add_argument(name, type=str | None, default=None, nargs="?", const=otherwise, metavar="FILE", help=help)
+        self.suffixes[name] = suffix
 
     def add_dataclass(self, module: str, name: str, *, config: bool = False) -> None:
         """Adds an option for every field of a tree of dataclasses; with `config`, also one for a YAML file of them."""
@@ -100,6 +106,8 @@ class CommandParser(jsonargparse.ArgumentParser):
                     shown = [option for option in leaves if not option.endswith("+") and option != "--print_config"]
                     raise ValueError(f"options must be those of {self.prog}, got {name}; {nearest(name, shown)}")
                 takes_value = inner or (known[name].nargs != 0 and name != "--print_config")
+                if name in self.suffixes and not equals:
+                    takes_value = bool(words) and words[0].endswith(self.suffixes[name])
                 if takes_value and not equals:
                     if not words:
                         raise ValueError(f"{name} must have a value, got none; see {self.prog} --help")

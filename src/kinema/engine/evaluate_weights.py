@@ -17,7 +17,7 @@ from kinema.engine.data_recipe import DataRecipe
 from kinema.engine.device import choose_device
 from kinema.engine.evaluate import Evaluation, evaluate
 from kinema.engine.fingerprint import hash_data
-from kinema.engine.read_data import read_place
+from kinema.engine.read_data import read_place, read_place_quarantine
 from kinema.engine.recipe import EvaluationRecipe, Recipe
 from kinema.engine.recipe_files import recipe_from_dict
 from kinema.engine.training_data import choose_workers, split_recipe_samples
@@ -47,6 +47,9 @@ def evaluate_weights(weights: str | Path, recipe: EvaluationRecipe, *, console: 
     metadata = read_metadata(weights)
     chosen, words = choose_samples(samples, split=recipe.split, metadata=metadata)
     check_answers(chosen, split=recipe.split)
+    if (quarantine := read_place_quarantine(recipe.data)) is not None:
+        words = f"{words}; {quarantine.describe(chosen)}"
+        chosen = quarantine.keep(chosen)
     console.print(f"data: {recipe.data.root}: {format}: {words}", soft_wrap=True, highlight=False, markup=False)
     absent = sorted(set(model.spec.class_names) - class_names_of(chosen))
     if absent:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from kinema.data.annotations import Sample, by_name
 from kinema.data.annotations.overview import facts_of
-from kinema.data.video import VideoError
 
 PACKAGES = ("kinema", "torch", "torchvision", "timm", "lightning", "av", "numpy")
 MAX_SIZES = 10_000
@@ -33,7 +32,7 @@ def fingerprint(samples: Sequence[Sample], *, seed: int) -> dict[str, str | int 
 
 
 def hash_data(samples: Sequence[Sample]) -> str:
-    """Hashes name, classes, split, group and size of each sample; contents are not read.
+    """Hashes name, classes, split, group and size of each sample, none for a missing one; contents are not read.
 
     Of more than `MAX_SIZES` samples, the sizes of so many are taken, spread evenly over their names: asking a file
     server for a million of them would take longer than an epoch.
@@ -46,22 +45,17 @@ def hash_data(samples: Sequence[Sample]) -> str:
     for place, facts in enumerate(facts_of(ordered)):
         size = None
         if place == following:
-            size, following = _size(ordered[place].path), next(measured)
+            size, following = size_of(ordered[place].path), next(measured)
         digest.update(repr((*facts, size)).encode())
     return digest.hexdigest()[:16]
 
 
-def _size(path: Path) -> int:
-    """Returns the bytes of a file, or how many entries a folder of frames has.
-
-    Raises:
-        VideoError: If there is nothing at the path.
-    """
+def size_of(path: Path) -> int | None:
+    """Returns the bytes of a file, or how many entries a folder of frames has; none if there is nothing to be read."""
     try:
         return path.stat().st_size if path.is_file() else len(os.listdir(path))  # noqa: PTH208 (names alone: fast)
-    except OSError as error:
-        reason = "is a link to nothing" if path.is_symlink() else f"cannot be read ({error.strerror})"
-        raise VideoError(f"{path}: {reason}; mend or remove it") from error
+    except OSError:
+        return None
 
 
 def commit() -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kinema.data.annotations import Annotations, Source, by_name, read_annotations
+from kinema.data.quarantine import Quarantine, read_quarantine
 from kinema.engine.data_recipe import DataPlace
 
 
@@ -33,3 +34,12 @@ def read_place(place: DataPlace) -> Annotations:
     )
     annotations = read_annotations(source, format=place.format)
     return replace(annotations, samples=by_name(annotations.samples))
+
+
+def read_place_quarantine(place: DataPlace) -> Quarantine | None:
+    """Reads the list of videos to leave out, if there is one; to be applied after the split, which it must not move.
+
+    Raises:
+        ValueError: If it is no such list.
+    """
+    return read_quarantine(Path(place.quarantine)) if place.quarantine else None

@@ -105,7 +105,13 @@ def recipe_to_json(recipe: Recipe) -> str:
     public = replace(
         recipe,
         out=last(recipe.out) or recipe.out,
-        data=replace(recipe.data, root=last(recipe.data.root) or "", annotations=last(recipe.data.annotations)),
+        data=replace(
+            recipe.data,
+            root=last(recipe.data.root) or "",
+            annotations=last(recipe.data.annotations),
+            class_list=last(recipe.data.class_list),
+            quarantine=last(recipe.data.quarantine),
+        ),
         model=replace(
             recipe.model,
             init=init if is_on_hub(init) else last(init),

@@ -12,18 +12,22 @@ from kinema.engine.recipe_files import load_yaml, recipe_from_dict
 
 RECIPE = "recipe.yaml"
 METRICS = "metrics.csv"
+UNREADABLE = "unreadable.jsonl"
 CHECKPOINT = "checkpoints/last.ckpt"
 LAST = "last.safetensors"
 BEST = "best.safetensors"
 LOGS = "logs"
 MARK = ".kinema-run"
 """An empty file that says: what lies here by these names a run has written."""
-_OWN = (RECIPE, METRICS, str(Path(CHECKPOINT).parent), LAST, BEST, LOGS)
+_OWN = (RECIPE, METRICS, UNREADABLE, str(Path(CHECKPOINT).parent), LAST, BEST, LOGS)
 
 FREE_ON_RESUME = frozenset(
-    {"out", "data.root", "data.annotations", "data.num_workers", "model.init", "trainer.accelerator"}
+    {
+        *("out", "data.root", "data.annotations", "data.class_list", "data.quarantine", "data.num_workers"),
+        *("data.max_unreadable", "model.init", "trainer.accelerator"),
+    }
 )
-"""What may differ when a run goes on: where things lie, and on what it computes."""
+"""What may differ when a run goes on: where things lie, on what it computes, and when it gives up."""
 
 OPEN = frozenset({"model.pretrained", "trainer.epochs", "trainer.precision"})
 """What a recipe may leave open and a run decides when it begins."""

@@ -22,6 +22,7 @@ from kinema.engine.evaluate import Scores
 from kinema.engine.loss import dominant_labels, mix, training_loss
 from kinema.engine.multi_label import multi_label_loss
 from kinema.engine.recipe import OptimizerRecipe, Recipe
+from kinema.engine.unreadable import UnreadableVideos
 from kinema.engine.view_loader import ViewBatch
 from kinema.models.classifier import VideoClassifier
 
@@ -42,6 +43,7 @@ class VideoTask(L.LightningModule):
         num_epochs: int,
         steps_per_epoch: int,
         data_hash: str,
+        unreadable: UnreadableVideos | None = None,
     ) -> None:
         """Remembers what the hooks need.
 
@@ -53,6 +55,7 @@ class VideoTask(L.LightningModule):
             num_epochs: Length of the learning rate's schedule.
             steps_per_epoch: Optimization steps of an epoch.
             data_hash: Of the dataset; a run is not resumed on another one.
+            unreadable: Counts the videos whose clips are missing in a batch.
         """
         super().__init__()
         self.model = model
@@ -62,6 +65,7 @@ class VideoTask(L.LightningModule):
         self.num_epochs = num_epochs
         self.steps_per_epoch = steps_per_epoch
         self.data_hash = data_hash
+        self.unreadable = unreadable
         self.scores: Scores | None = None
 
     def train_dataloader(self) -> DataLoader[TrainingItem]:
@@ -77,12 +81,19 @@ class VideoTask(L.LightningModule):
         """Returns the loader of the held-out videos."""
         return self.val_loader
 
-    def training_step(self, batch: TrainingItem, batch_idx: int) -> Tensor:
-        """Returns the loss of a batch of clips [N, T, C, H, W]; mixing depends on (seed, epoch, batch_idx) alone.
+    def training_step(self, batch: TrainingItem, batch_idx: int) -> Tensor | None:
+        """Returns the loss of a batch of clips [N, T, C, H, W]; none where no video of it can be read.
+
+        Mixing depends on (seed, epoch, batch_idx) alone.
 
         Raises:
             ValueError: If the loss is not finite.
+            VideoError: If too many videos cannot be read.
         """
+        if self.unreadable is not None:
+            self.unreadable.note(batch)
+        if "clip" not in batch:
+            return None
         clips, targets = batch["clip"], torch.as_tensor(batch["label"])
         augment, num_classes = self.recipe.augment, len(self.model.spec.class_names)
         key = (self.recipe.seed, self.current_epoch, batch_idx)

@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
+from rich.text import Text
 
 from kinema.data.annotations import Sample
 from kinema.data.split import describe_split
@@ -26,6 +27,8 @@ from kinema.engine.quiet import plain_errors, quiet_lightning
 from kinema.engine.recipe import Recipe
 from kinema.engine.recipe_files import recipe_to_json, recipe_to_yaml
 from kinema.engine.result import TrainingResult, summary
+from kinema.engine.speech import say as _say
+from kinema.engine.speech import warn as _warn
 from kinema.engine.task import VideoTask
 from kinema.engine.training_data import (
     TrainingData,
@@ -39,7 +42,7 @@ from kinema.models.classifier import VideoClassifier, create_model
 from kinema.models.cost import cost
 from kinema.models.hub import is_on_hub
 from kinema.models.weights import initialize_from, save_model, write_atomically
-from kinema.wording import listed
+from kinema.wording import listed, one_line
 
 MAX_TRAINING_CLIPS = 250
 """Training clips that the final training accuracy is measured on, at most."""
@@ -61,7 +64,7 @@ def train(
 
     Raises:
         ValueError: If data, recipe and folder do not go together, or the loss is no longer finite.
-        VideoError: If a training video cannot be read.
+        VideoError: If more training videos cannot be read than the recipe allows.
         KeyboardInterrupt: If the run was interrupted; its finished epochs are kept.
     """
     console = console or Console()
@@ -71,6 +74,8 @@ def train(
     elif not overwrite:
         run_folder.check_free(out)
     data = read_data(recipe)
+    data.unreadable.say = lambda line: _say(console, line)
+    data.unreadable.look_for_missing()
     checkpoint = out / run_folder.CHECKPOINT
     goes_on = resume and checkpoint.is_file()
     model, recipe = _make_model(recipe, data, fresh=not goes_on, console=console)
@@ -199,6 +204,7 @@ def _fit(
         num_epochs=epochs,
         steps_per_epoch=num_steps,
         data_hash=data.hash,
+        unreadable=data.unreadable,
     )
     best = EpochCheckpoints(
         out / run_folder.CHECKPOINT,
@@ -210,7 +216,9 @@ def _fit(
         EpochLog(out / run_folder.METRICS, console=None if bar else console),
         best,
     ]
-    callbacks += [RichProgressBar(leave=False)] if bar else []
+    if bar:
+        callbacks.append(RichProgressBar(leave=False))
+        data.unreadable.say = lambda line: task.print(Text(line))  # above the bar
     with quiet_lightning(), plain_errors():
         trainer = L.Trainer(
             default_root_dir=out,
@@ -256,8 +264,10 @@ def _finish(
         held_out=_score(recipe, model, data.val, console=console) if data.val else None,
     )
     console.print(summary(result))
+    if data.unreadable.reasons:
+        _say(console, data.unreadable.describe())
     for name, reason in (result.held_out.errors if result.held_out else {}).items():
-        _say(console, f"unreadable, counted as wrong: {name}: {reason}")
+        _say(console, f"unreadable, counted as wrong: {one_line(name)}: {one_line(reason)}")
     return result
 
 
@@ -281,14 +291,3 @@ def _metadata(recipe: Recipe, data: TrainingData, *, epoch: int) -> dict[str, st
         "fingerprint": json.dumps(data.fingerprint),
         "epoch": str(epoch),
     }
-
-
-def _say(console: Console, text: str) -> None:
-    """Prints lines as they are."""
-    console.print(text, soft_wrap=True, highlight=False, markup=False)
-
-
-def _warn(console: Console, *lines: str) -> None:
-    """Prints lines that must not be missed, as they are."""
-    for line in lines:
-        console.print(line, style="bold yellow", soft_wrap=True, highlight=False, markup=False)

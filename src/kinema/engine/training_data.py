@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,8 +20,10 @@ from kinema.data.split import split_samples
 from kinema.data.views import Augmentation, grid_views
 from kinema.engine.augment_recipe import AugmentRecipe
 from kinema.engine.fingerprint import fingerprint
-from kinema.engine.read_data import read_place
+from kinema.engine.read_data import read_place, read_place_quarantine
 from kinema.engine.recipe import Recipe
+from kinema.engine.run_folder import UNREADABLE
+from kinema.engine.unreadable import CollateReadable, ReadableClips, UnreadableVideos
 from kinema.engine.view_loader import evaluation_loader
 from kinema.spec import ClipSpec
 
@@ -42,11 +45,13 @@ class TrainingData:
     """Format of the annotations, in words."""
     notes: tuple[str, ...]
     """What a person must know of them."""
+    unreadable: UnreadableVideos
+    """Counts the training videos that cannot be read."""
 
     @property
     def hash(self) -> str:
-        """Hash of all videos."""
-        return str(self.fingerprint["data"])
+        """Hash of all videos, and of what is left out of them."""
+        return f"{self.fingerprint['data']}{self.fingerprint.get('quarantine', '')}"
 
 
 def read_data(recipe: Recipe) -> TrainingData:
@@ -60,6 +65,10 @@ def read_data(recipe: Recipe) -> TrainingData:
     annotations = read_place(recipe.data)
     samples, class_names = annotations.samples, annotations.class_names
     train_samples, val_samples = split_recipe_samples(samples, recipe)
+    notes, origin = annotations.notes, fingerprint(samples, seed=recipe.seed)
+    if (quarantine := read_place_quarantine(recipe.data)) is not None:
+        train_samples, val_samples = quarantine.keep(train_samples), quarantine.keep(val_samples)
+        notes, origin["quarantine"] = (*notes, quarantine.describe(samples)), quarantine.hash
     if not train_samples or len(class_names) < 2:
         raise ValueError(
             f"data.root must hold training videos of at least two classes, got {len(train_samples)} videos of "
@@ -76,10 +85,16 @@ def read_data(recipe: Recipe) -> TrainingData:
         val=val_samples,
         class_names=class_names,
         mirrors=find_mirrors(class_names, overrides=recipe.data.mirrors),
-        fingerprint=fingerprint(samples, seed=recipe.seed),
+        fingerprint=origin,
         multi_label=annotations.multi_label,
         format=describe_format(annotations.format, annotations.files),
-        notes=annotations.notes,
+        notes=notes,
+        unreadable=UnreadableVideos(
+            train_samples,
+            root=recipe.data.root,
+            max_share=recipe.data.max_unreadable,
+            file=Path(recipe.out).absolute() / UNREADABLE,
+        ),
     )
 
 
@@ -126,8 +141,9 @@ def training_loader(recipe: Recipe, data: TrainingData, *, spec: ClipSpec) -> Da
     )
     workers = choose_workers(recipe.data.num_workers, num_videos=len(data.train))
     return DataLoader(
-        clips,
+        ReadableClips(clips),
         batch_size=recipe.trainer.batch_size,
+        collate_fn=CollateReadable(),
         sampler=_training_sampler(recipe, len(data.train)),
         num_workers=workers,
         persistent_workers=workers > 0,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from kinema.data.atomic import write_atomically as write_atomically
 from kinema.models.classifier import ModelConfig, VideoClassifier, make_model
 from kinema.models.hub import find_weights
 from kinema.models.origins import match
@@ -153,30 +153,6 @@ def initialize_from(model: VideoClassifier, path: str | Path) -> list[str]:
     first = f"initialized from {path}: {len(copied)} of {len(own)} tensors taken"
     settings = _other_settings(model.config, config)
     return [first, *settings, *replace(start, unused=tuple(unused)).lines(config.num_frames)]
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file beside its target, forces it to the disk, and renames it into place.
-
-    Raises:
-        OSError: If the disk is full or the folder cannot be written to; what stood at the path is then still there.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _other_settings(config: ModelConfig, other: ModelConfig) -> list[str]:

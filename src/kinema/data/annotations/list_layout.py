@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from kinema.data.annotations import class_folder, mmaction2, pyslowfast, tsm
+from kinema.data.annotations.csv_file import csv_files
 from kinema.data.annotations.list_evidence import Evidence
 from kinema.data.annotations.list_files import NUM_TRIED, find_place, one_for_each_split, text_lists
 from kinema.data.annotations.list_line import Parser, all_numbers
@@ -151,8 +152,9 @@ def _with_several(found: Mapping[Path, Sequence[str]]) -> list[str]:
 
 
 def _texts(source: Source) -> list[Path]:
-    """The texts that may be lists; none where there are so many that they are something else."""
-    files = text_lists(source)
+    """The texts without a header that may be lists; none where there are so many that they are something else."""
+    with_header = csv_files(source, ("path",))
+    files = [path for path in text_lists(source) if path not in with_header]
     return files if len(files) <= MAX_TEXTS else []
 
 

@@ -1,0 +1,109 @@
+"""What may be wrong with a dataset: the kinds of findings, what each means, and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Severity = Literal["fault", "remark"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of finding."""
+
+    severity: Severity
+    """A fault makes training or its numbers wrong; a remark may be meant so."""
+    what: str
+    """What was found, as it follows a count."""
+    advice: str
+    """What to do."""
+    left_out: bool = False
+    """Whether a quarantine leaves the rows out."""
+
+
+KINDS: dict[str, Kind] = {
+    "annotations": Kind(
+        "fault", "annotation that cannot be read", "mend it; nothing can be trained before that, and rows were not read"
+    ),
+    "missing": Kind("fault", "rows whose video is not there", "copy or download the videos", left_out=True),
+    "unreadable": Kind("fault", "rows whose video cannot be read", "replace or re-encode the videos", left_out=True),
+    "outside": Kind("fault", "rows whose part lies outside its video", "mend start and end", left_out=True),
+    "leak": Kind(
+        "fault",
+        "training rows whose video is held out too",
+        "keep each video on one side: held-out scores flatter otherwise",
+        left_out=True,
+    ),
+    "torn_group": Kind(
+        "fault",
+        "groups that are in training and held out",
+        "move each group to one side: held-out scores flatter otherwise",
+    ),
+    "contradiction": Kind("fault", "videos that stand under several classes", "decide which class is right"),
+    "duplicate": Kind(
+        "remark",
+        "videos that are there more than once",
+        "remove the copies, or give them one group so that a split keeps them together",
+    ),
+    "short": Kind("remark", "rows with fewer frames than a clip", "fine if meant: frames are repeated evenly"),
+    "absent_class": Kind("remark", "classes without rows", "add videos, or take the classes off the list"),
+    "imbalance": Kind(
+        "remark",
+        "classes of very different size",
+        "watch the mean class accuracy, not top-1; or add videos of the small",
+    ),
+    "frame_rate": Kind(
+        "remark", "videos with another frame rate than the rest", "fine if speed means nothing; else re-encode them"
+    ),
+    "frame_size": Kind(
+        "remark", "videos with another frame size than the rest", "fine in general; look at one whether it was meant"
+    ),
+    "changing_size": Kind(
+        "remark", "videos whose frame size changes midway", "frames are scaled to the stated size; look at them"
+    ),
+    "unlisted": Kind("remark", "videos in the folder that no row names", "add rows for them, or leave it so"),
+    "unlabelled": Kind(
+        "remark", "folder of videos without classes", "files were checked alone; to train, put them in class folders"
+    ),
+}
+"""The kinds, in the order in which they are told; `docs/data.md` describes each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One row, video, group or class of a finding."""
+
+    name: str
+    """Its name, as the data has it."""
+    reason: str = ""
+    """What is the matter with it."""
+    split: str | None = None
+    """Split of the row, where only this one is meant."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns it for JSON, without what it does not say."""
+        parts = {"name": self.name, "reason": self.reason, "split": self.split}
+        return {name: value for name, value in parts.items() if value}
+
+
+@dataclass(kw_only=True)
+class Finding:
+    """All of one kind that was found."""
+
+    kind: str
+    """Its name in `KINDS`."""
+    items: list[Item] = field(default_factory=list)
+    """What is concerned; may be fewer than the count where one item stands for many."""
+    count: int = 0
+    """How many."""
+
+    @property
+    def severity(self) -> Severity:
+        """Fault or remark."""
+        return KINDS[self.kind].severity
+
+
+def found(kind: str, items: list[Item], *, count: int | None = None) -> list[Finding]:
+    """Returns the finding, if there is something to tell."""
+    return [Finding(kind=kind, items=items, count=len(items) if count is None else count)] if items else []

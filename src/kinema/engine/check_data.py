@@ -1,0 +1,270 @@
+"""Checks a dataset before it is trained on: reads its annotations and every file, and tells what is wrong with them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kinema.data.annotations import Annotations, Sample, Source
+from kinema.data.annotations.formats import AUTO, FORMATS, detect_format
+from kinema.data.check.balance import class_counts, class_findings, picture_findings, size_counts, spread
+from kinema.data.check.cache import Cache
+from kinema.data.check.files import Files, Look, Progress, look_at_files
+from kinema.data.check.findings import KINDS, Finding, Item, found
+from kinema.data.check.on_disk import videos_on_disk
+from kinema.data.check.probe import Decode
+from kinema.data.check.row_findings import row_findings
+from kinema.data.check.rows import Rows, make_rows
+from kinema.data.check.sharing import sharing_findings
+from kinema.data.quarantine import quarantine_text
+from kinema.engine.data_recipe import DataPlace
+from kinema.engine.read_data import read_place
+from kinema.wording import check, nearest
+
+CLASS_FOLDERS = "class_folders"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckConfig:
+    """Which data is checked, and how deep."""
+
+    annotations: str | None = None
+    """Annotation file, or folder of several, where it is not in the root."""
+    format: str = AUTO
+    """Format of the annotations; `auto` finds it out."""
+    class_list: str | None = None
+    """File with the names of the classes, for lists that only number them."""
+    fold: int = 1
+    """Which of several splits is meant, where the data has them: UCF101 and HMDB51 have 1, 2 and 3."""
+    num_frames: int = 8
+    """Frames T of a clip: videos with fewer are remarked on."""
+    decode: Decode = "all"
+    """How much of each video is decoded: `all` of it, its `ends`, or `none`: then its packets are counted. Less is
+    faster, and sees less damage."""
+    num_workers: int | None = None
+    """Processes that read files; null: one per core. 0 reads in this process, where a file that crashes the decoder
+    ends the check."""
+    timeout_seconds: float = 120.0
+    """How long a file may give no frame before it counts as unreadable."""
+
+    def __post_init__(self) -> None:
+        """Checks the ranges."""
+        check(self.fold >= 1, "fold", "be at least 1", self.fold, "1 is the first split")
+        check(self.num_frames >= 1, "num_frames", "be at least 1", self.num_frames, "8 is the default")
+        workers, seconds = self.num_workers, self.timeout_seconds
+        check(workers is None or workers >= 0, "num_workers", "be 0 or more", workers, "null takes one per core")
+        check(0 < seconds < 1e6, "timeout_seconds", "be positive and below a million", seconds, "120 is the default")
+        known = self.format in (AUTO, *FORMATS)
+        rule = f"be auto or one of {', '.join(FORMATS)}"
+        check(known, "format", rule, self.format, "" if known else nearest(self.format, FORMATS))
+
+
+@dataclass(kw_only=True)
+class Check:
+    """What a check found."""
+
+    root: str
+    """What was checked."""
+    format: str = ""
+    """Format of the annotations; empty where they could not be read."""
+    annotations: tuple[str, ...] = ()
+    """The annotation files."""
+    notes: tuple[str, ...] = ()
+    """What the reader of the annotations says."""
+    num_rows: int = 0
+    """Rows: videos, or parts of them."""
+    num_files: int = 0
+    """Different videos."""
+    num_read: int = 0
+    """Videos that were opened."""
+    num_known: int = 0
+    """Videos that were unchanged since an earlier check; what is left is missing."""
+    num_bytes: int = 0
+    """Bytes of all videos that are there."""
+    decode: Decode = "all"
+    """How much of them was decoded."""
+    splits: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """How many `rows`, and how many of each of the `classes`, by split; `none` where the data gives none."""
+    frames: dict[str, float] = field(default_factory=dict)
+    """Least, median and most frames of a readable video."""
+    frame_rates: dict[str, float] = field(default_factory=dict)
+    """Least, median and most frames per second, of those that state them."""
+    frame_sizes: dict[str, int] = field(default_factory=dict)
+    """How many videos have which size, the most frequent first; none where nothing was decoded."""
+    findings: list[Finding] = field(default_factory=list)
+    """What was found, in the order of `KINDS`."""
+    trouble: str = ""
+    """Why the cache could not be used, if so."""
+    seconds: float = 0.0
+    """How long it took."""
+
+    @property
+    def num_faults(self) -> int:
+        """How many things are at fault."""
+        return sum(finding.count for finding in self.findings if finding.severity == "fault")
+
+    def quarantine(self) -> str:
+        """Returns the list of the rows that training should leave out."""
+        return quarantine_text(
+            {"kind": finding.kind, **item.to_dict()}
+            for finding in self.findings
+            if KINDS[finding.kind].left_out
+            for item in finding.items
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns everything as JSON-able values; `docs/data.md` describes them."""
+        return {
+            "version": 1,
+            "root": self.root,
+            "format": self.format or None,
+            "annotations": list(self.annotations),
+            "notes": list(self.notes),
+            "rows": self.num_rows,
+            "videos": self.num_files,
+            "videos_read": self.num_read,
+            "videos_unchanged": self.num_known,
+            "bytes": self.num_bytes,
+            "decode": self.decode,
+            "splits": self.splits,
+            "frames": self.frames,
+            "frame_rates": self.frame_rates,
+            "frame_sizes": self.frame_sizes,
+            "faults": self.num_faults,
+            "findings": [
+                {
+                    "kind": finding.kind,
+                    "severity": finding.severity,
+                    "count": finding.count,
+                    "what": KINDS[finding.kind].what,
+                    "advice": KINDS[finding.kind].advice,
+                    "items": [item.to_dict() for item in finding.items],
+                }
+                for finding in self.findings
+            ],
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def check_data(root: str, config: CheckConfig, *, cache: Cache, progress: Progress) -> Check:
+    """Checks a dataset.
+
+    Args:
+        root: Folder of the videos, or the annotation file.
+        config: How.
+        cache: What is known of the files.
+        progress: Is told how far it is.
+
+    Returns:
+        What was found.
+
+    Raises:
+        ValueError: If there is no root.
+    """
+    check(os.path.exists(root), "root", "be a folder of videos or an annotation file", root, "check the path")  # noqa: PTH110
+    started = time.monotonic()
+    result = Check(root=root, decode=config.decode)
+    annotations, findings = _read(root, config)
+    if annotations is not None:
+        findings += _look(annotations, root, config, result=result, cache=cache, progress=progress)
+    order = list(KINDS)
+    result.findings = sorted(findings, key=lambda finding: order.index(finding.kind))
+    result.trouble, result.seconds = cache.trouble, time.monotonic() - started
+    return result
+
+
+def _read(root: str, config: CheckConfig) -> tuple[Annotations | None, list[Finding]]:
+    """Reads the annotations; of folders that are no classes, the videos in them are all there is."""
+    place = DataPlace(
+        root=root,
+        annotations=config.annotations,
+        format=config.format,
+        class_list=config.class_list,
+        fold=config.fold,
+    )
+    try:
+        return read_place(place), []
+    except ValueError as error:
+        item = Item(name=root, reason=str(error))
+    if not _are_class_folders(root, config):
+        return None, found("annotations", [item])
+    samples = [
+        Sample(path=Path(path), class_name="", name=os.path.relpath(path, os.path.abspath(root)))  # noqa: PTH100
+        for path in videos_on_disk(root)
+    ]
+    flat = bool(samples) and all("/" not in sample.name for sample in samples)
+    plain = Annotations(format="", samples=samples, class_names=())
+    if flat:
+        return plain, found(
+            "unlabelled", [Item(name=root, reason="videos lie in it, and no annotations or class folders")]
+        )
+    return plain, found("annotations", [item])
+
+
+def _are_class_folders(root: str, config: CheckConfig) -> bool:
+    """Tells whether a root without annotations is taken for class folders."""
+    if config.annotations or not os.path.isdir(root) or config.format not in (AUTO, CLASS_FOLDERS):  # noqa: PTH112
+        return False
+    try:
+        return detect_format(Source(root=Path(root))) == CLASS_FOLDERS
+    except ValueError:  # several datasets, or videos without folders and annotations
+        return not Source(root=Path(root)).files(".*")
+
+
+def _look(
+    annotations: Annotations, root: str, config: CheckConfig, *, result: Check, cache: Cache, progress: Progress
+) -> list[Finding]:
+    """Looks at the files of annotations that could be read."""
+    rows = make_rows(annotations.samples)
+    workers = _num_cores() if config.num_workers is None else config.num_workers
+    look = Look(
+        decode=config.decode,
+        num_workers=min(workers, max(1, len(rows.paths))),
+        timeout_seconds=config.timeout_seconds,
+    )
+    files = look_at_files(rows.paths, look, cache=cache, progress=progress)
+    _fill(result, annotations, rows, files)
+    return [
+        *row_findings(rows, files, num_frames=config.num_frames),
+        *sharing_findings(rows, files, multi_label=annotations.multi_label),
+        *class_findings(rows, annotations.class_names),
+        *picture_findings(rows, files),
+        *_unlisted(root, rows.paths),
+    ]
+
+
+def _fill(result: Check, annotations: Annotations, rows: Rows, files: Files) -> None:
+    """Notes what the data is."""
+    result.format, result.notes = annotations.format, annotations.notes
+    result.annotations = tuple(str(file) for file in annotations.files)
+    result.num_rows, result.num_files = len(rows.samples), len(rows.paths)
+    result.num_read, result.num_known = files.num_read, files.num_known
+    result.num_bytes = int(files.num_bytes[files.num_bytes > 0].sum())
+    result.splits = {
+        split or "none": {"rows": num_rows, "classes": dict(sorted(counts.items()))}
+        for split, (num_rows, counts) in class_counts(rows).items()
+    }
+    result.frames = spread(files.num_frames[files.num_frames > 0].astype(np.float64))
+    result.frame_rates = spread(files.fps[files.fps > 0])
+    result.frame_sizes = size_counts(files)
+
+
+def _unlisted(root: str, paths: Sequence[str]) -> list[Finding]:
+    """Finds the videos in the folder that no row names; of rows that name them by another path, the real one counts."""
+    folder = root if os.path.isdir(root) else os.path.dirname(root) or "."  # noqa: PTH112, PTH120
+    known = {os.path.abspath(path) for path in paths}  # noqa: PTH100
+    unlisted = list(videos_on_disk(folder, known=known))
+    if unlisted:
+        real = {os.path.realpath(path) for path in known}
+        unlisted = [path for path in unlisted if os.path.realpath(path) not in real]
+    return found("unlisted", [Item(name=os.path.relpath(path, folder)) for path in unlisted])
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,106 @@
+"""A checked dataset, as a person reads it: what it is, what is at fault, what is remarkable, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from kinema.data.annotations import FORMATS
+from kinema.data.check.files import ABSENT
+from kinema.data.check.findings import KINDS, Finding, Item
+from kinema.engine.check_data import Check
+from kinema.wording import one_line
+
+NUM_EXAMPLES = 3
+_STYLES = {"fault": "bold red", "remark": "yellow"}
+
+
+def check_report(result: Check) -> RenderableType:
+    """Lays out what a check found."""
+    parts: list[RenderableType] = [_data(result)]
+    if result.findings:
+        table = Table(show_header=True, show_lines=True, expand=True)
+        table.add_column("", no_wrap=True)
+        table.add_column("count", justify="right", no_wrap=True)
+        table.add_column("found", ratio=1, overflow="fold")
+        for finding in sorted(result.findings, key=lambda finding: finding.severity != "fault"):
+            style = _STYLES[finding.severity]
+            table.add_row(Text(finding.severity, style), Text(f"{finding.count:,}", style), _cell(finding))
+        parts.append(table)
+    return Group(*parts)
+
+
+def verdict(result: Check) -> str:
+    """Sums up in a line."""
+    faults = [finding for finding in result.findings if finding.severity == "fault"]
+    num_remarks = len(result.findings) - len(faults)
+    remarks = f"{num_remarks} {'remark' if num_remarks == 1 else 'remarks'}"
+    if not faults:
+        return f"no fault, {remarks}"
+    kinds = ", ".join(f"{finding.count:,} {finding.kind}" for finding in faults)
+    return f"faults: {kinds}; {remarks}"
+
+
+def _data(result: Check) -> RenderableType:
+    """What the data is, in a few lines."""
+    what = FORMATS[result.format].what if result.format in FORMATS else "in no format that can be read"
+    lines = [f"data: {one_line(result.root)}: {what}"]
+    lines += [f"data: {one_line(note)}" for note in result.notes]
+    if result.num_rows:
+        splits = " + ".join(_split(name, split) for name, split in result.splits.items())
+        videos = "" if result.num_files == result.num_rows else f", of {result.num_files:,} videos"
+        lines.append(f"rows: {splits}{videos}")
+        earlier = f", {result.num_known:,} unchanged since an earlier check" if result.num_known else ""
+        how = {"all": "all frames", "ends": "first and last frame", "none": "nothing"}[result.decode]
+        lines.append(f"read: {result.num_read:,} videos, decoded {how}{earlier} ({result.seconds:.1f} s)")
+    if result.frames:
+        lines.append(f"videos: {', '.join(_pictures(result))}")
+    return Padding(Text("\n".join(lines)), (0, 0, 1, 0) if result.findings else 0)
+
+
+def _pictures(result: Check) -> list[str]:
+    """Words for length, rate and size of the videos."""
+    parts = []
+    for name, values in (("frames", result.frames), ("frames per second", result.frame_rates)):
+        if values:
+            low, high = values["least"], values["most"]
+            parts.append(f"{values['median']:.4g} {name}" + (f" ({low:.4g} to {high:.4g})" if low != high else ""))
+    for size, count in list(result.frame_sizes.items())[:1]:
+        others = len(result.frame_sizes) - 1
+        share = count / sum(result.frame_sizes.values())
+        parts.append(f"{size}" + (f" ({share:.0%}, and {others} other sizes)" if others else ""))
+    return parts
+
+
+def _split(name: str, split: Mapping[str, Any]) -> str:
+    """Words for the rows of a split."""
+    label = f"{split['rows']:,}" if name == "none" else f"{split['rows']:,} {name}"
+    counts = split["classes"].values()
+    if not counts:
+        return f"{label} (without classes)"
+    low, high = min(counts), max(counts)
+    return f"{label} ({len(counts)} classes, {low:,}{f' to {high:,}' if low != high else ''} each)"
+
+
+def _cell(finding: Finding) -> Text:
+    """What was found, the first examples, and what to do."""
+    kind = KINDS[finding.kind]
+    cell = Text(kind.what, style="bold")
+    for item in finding.items[:NUM_EXAMPLES]:
+        cell.append(f"\n{_example(item)}", style="not bold")
+    more = len(finding.items) - NUM_EXAMPLES
+    if more > 0:
+        cell.append(f"\nand {more:,} more", style="not bold")
+    cell.append(f"\n-> {kind.advice}", style="not bold green")
+    return cell
+
+
+def _example(item: Item) -> str:
+    if item.reason in ("", ABSENT):
+        return one_line(item.name)
+    return one_line(item.reason if item.reason.startswith(item.name) else f"{item.name}: {item.reason}")
