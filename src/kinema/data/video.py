@@ -98,6 +98,12 @@ def without_extension(name: str) -> str:
 
 
 def _open_frames(folder: Path) -> Video:
-    if modality_of(folder) == "flow":
-        raise VideoError(f"{folder}: the folder holds optical flow, not frames; take it with --clip.modality flow")
-    return FrameFolder(folder)
+    flow = f"{folder}: the folder holds optical flow, not frames; take it with --clip.modality flow"
+    if (folder / DESCRIPTION).is_file():
+        raise VideoError(flow)
+    try:
+        return FrameFolder(folder)
+    except VideoError as error:  # the folder is listed again only now, for most hold frames
+        if modality_of(folder) == "flow":
+            raise VideoError(flow) from error
+        raise
