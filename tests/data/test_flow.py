@@ -156,6 +156,7 @@ def test_what_is_there_is_not_computed_again(videos, tmp_path, capsys):
     assert {**contents(out), "left/one/flow_x_00001.jpg": whole["left/one/flow_x_00001.jpg"]} == whole
 
 
+@pytest.mark.slow
 def test_a_killed_extraction_leaves_nothing_half_and_goes_on(tmp_path):
     root, out = tmp_path / "videos", tmp_path / "flow"
     for number in range(6):
@@ -207,12 +208,48 @@ def test_the_list_of_a_csv_comes_along(videos, tmp_path):
 
     assert flow_of(videos, out, "--annotations", str(videos.parent / "list.csv"), "--layout", "ssv1") == 0
 
-    annotations = read_annotations(Source(root=out, annotations=out / "annotations.csv"))
+    annotations = read_annotations(Source(root=out))
     found = [(sample.name, sample.class_name, sample.split, sample.group) for sample in annotations.samples]
     assert found == [("left/one", "l", "train", "g"), ("right/three", "r", "val", "h")]
     with open_video(annotations.samples[0].path, modality="flow") as video:
         assert len(video) == 3
     assert (out / "left" / "one" / "one-x_00001.jpg").is_file()
+
+
+def test_several_classes_and_parts_of_videos_come_along(videos, tmp_path):
+    rows = [["path", "labels", "start", "end"], ["left/one", "a;b", "0", "0.08"], ["left/one", "b", "0.08", "0.16"]]
+    with (videos.parent / "list.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    out = tmp_path / "flow"
+
+    assert flow_of(videos, out, "--annotations", str(videos.parent / "list.csv")) == 0
+
+    annotations = read_annotations(Source(root=out))
+    assert annotations.multi_label
+    assert [(sample.class_names, len(open_video(sample.path, modality="flow"))) for sample in annotations.samples] == [
+        (("a", "b"), 1),
+        (("b",), 1),
+    ]
+
+
+def test_videos_whose_class_is_not_known_are_in_no_list_and_that_is_said(videos, tmp_path, capsys):
+    labels = {"labels": "Lifting", "train": "1;Lifting\n2;Lifting", "validation": "3;Lifting", "test": "4"}
+    root = tmp_path / "root"
+    for name, lines in labels.items():
+        (root / f"something-something-v1-{name}.csv").parent.mkdir(exist_ok=True)
+        (root / f"something-something-v1-{name}.csv").write_text(lines + "\n")
+    for number in range(1, 5):
+        shutil.copytree(videos / "left" / "one", root / "20bn-something-something-v1" / str(number))
+    capsys.readouterr()
+
+    assert flow_of(root, tmp_path / "flow") == 0
+
+    printed = capsys.readouterr().out
+    assert "flow of 4 videos" in printed
+    assert "1 of them are in no list, for the data does not say their class" in printed
+    samples = read_annotations(Source(root=tmp_path / "flow")).samples
+    assert [sample.split for sample in samples] == ["train", "train", "val"]
+    assert all(sample.path.is_dir() for sample in samples)
 
 
 def test_one_video_is_enough(counting_video, tmp_path, capsys):

@@ -114,6 +114,18 @@ def test_frames_are_not_found_in_a_dataset_of_flow(flow_root, tmp_path, capsys):
     assert "the folder holds optical flow, not frames; take it with --clip.modality flow" in capsys.readouterr().err
 
 
+def test_a_dataset_of_flow_is_checked_like_any_other(flow_root, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("KINEMA_CACHE", "off")
+
+    assert main(["data", "check", str(flow_root), "--num_workers", "0"]) == 0
+    (read_samples(flow_root)[0].path / "flow_y_00002.jpg").rename(tmp_path / "gone.jpg")
+    try:
+        assert main(["data", "check", str(flow_root), "--num_workers", "0"]) == 1
+        assert "field 2 has x but no y" in " ".join(capsys.readouterr().out.split())
+    finally:
+        (tmp_path / "gone.jpg").rename(read_samples(flow_root)[0].path / "flow_y_00002.jpg")
+
+
 def test_streams_are_fused(runs, tmp_path, capsys):
     files = [str(runs / "rgb.json"), str(runs / "flow.json")]
 

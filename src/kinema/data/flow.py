@@ -21,6 +21,7 @@ from typing import get_args
 from rich.progress import track
 
 from kinema.data.annotations.sample import Sample
+from kinema.data.atomic import put_in_place
 from kinema.data.flow_codes import encode_flow
 from kinema.data.flow_fields import Algorithm, fields_of, one_thread
 from kinema.data.flow_folder import DESCRIPTION
@@ -73,6 +74,8 @@ class Extracted:
     """How many of them were not there before."""
     errors: Mapping[str, str]
     """Why a video has no flow, by its name."""
+    num_unlisted: int = 0
+    """Videos whose flow is there, and which no list names, for their class is not known."""
 
 
 def flow_folders(samples: Sequence[Sample], out: Path) -> dict[str, Path]:
@@ -177,10 +180,8 @@ def _extract(task: _Task, stop: threading.Event) -> str | None:
                 codes = encode_flow(field, bound=config.bound)
                 write_field(partial, codes, number=number, layout=config.layout, name=folder.name)
             description = {"fps": video.fps, **asdict(config)}
-        _write_text(partial / DESCRIPTION, json.dumps(description) + "\n")
-        _sync_folder(partial)
-        partial.rename(folder)
-        _sync_folder(folder.parent)
+        (partial / DESCRIPTION).write_text(json.dumps(description) + "\n", encoding="utf-8")
+        put_in_place(partial, folder)
     except VideoError as error:
         return str(error)
     finally:
@@ -234,18 +235,3 @@ def _choose_workers(num_workers: int | None, num_tasks: int) -> int:
     if num_workers is None:
         num_workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(num_workers, num_tasks))
-
-
-def _write_text(file: Path, text: str) -> None:
-    with file.open("w", encoding="utf-8") as opened:
-        opened.write(text)
-        opened.flush()
-        os.fsync(opened.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

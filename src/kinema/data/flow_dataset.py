@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from kinema.data.annotations import Annotations, Sample
+from kinema.data.atomic import write_atomically
 from kinema.data.flow import Extracted, FlowConfig, extract_flow
 
 LIST = "annotations.csv"
@@ -36,8 +37,10 @@ def extract_dataset(
     """
     extracted = extract_flow(annotations.samples, out, config, num_workers=num_workers, progress=progress)
     if annotations.files:
-        rows = [sample for sample in annotations.samples if sample.name in extracted.folders]
-        _write_list(rows, extracted, out, multi_label=annotations.multi_label)
+        there = [sample for sample in annotations.samples if sample.name in extracted.folders]
+        labelled = [sample for sample in there if sample.class_names]
+        _write_list(labelled, extracted, out, multi_label=annotations.multi_label)
+        return replace(extracted, num_unlisted=len(there) - len(labelled))
     return extracted
 
 
@@ -52,9 +55,4 @@ def _write_list(samples: Sequence[Sample], extracted: Extracted, out: Path, *, m
         place = extracted.folders[sample.name].relative_to(out).as_posix()
         own = {"split": sample.split or "", "group": sample.group or ""}
         rows.writerow([place, ";".join(sample.class_names), *(own[column] for column in columns[2:])])
-    partial = out / f".{LIST}.partial"
-    with partial.open("wb") as file:
-        file.write(text.getvalue().encode("utf-8", "surrogateescape"))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(out / LIST)
+    write_atomically(out / LIST, text.getvalue().encode("utf-8", "surrogateescape"))

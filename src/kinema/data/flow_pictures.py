@@ -5,7 +5,6 @@ Shapes: H, W height and width of a field.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -27,7 +26,7 @@ _QUALITY = 95
 
 
 def write_field(folder: Path, codes: NDArray[np.uint8], *, number: int, layout: Layout, name: str) -> None:
-    """Writes one field and forces it to the disk.
+    """Writes one field.
 
     Args:
         folder: Where.
@@ -46,7 +45,4 @@ def write_field(folder: Path, codes: NDArray[np.uint8], *, number: int, layout: 
 
 def _write(file: Path, picture: NDArray[np.uint8]) -> None:
     """Writes a JPEG whose colours are as fine as its brightness."""
-    with file.open("wb") as opened:
-        Image.fromarray(np.ascontiguousarray(picture)).save(opened, "JPEG", quality=_QUALITY, subsampling=0)
-        opened.flush()
-        os.fsync(opened.fileno())
+    Image.fromarray(np.ascontiguousarray(picture)).save(file, "JPEG", quality=_QUALITY, subsampling=0)

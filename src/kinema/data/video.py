@@ -17,7 +17,16 @@ from kinema.data.video_base import ASSUMED_FPS, Video, VideoError
 from kinema.data.video_file import VideoFile
 from kinema.spec import Modality
 
-__all__ = ["ASSUMED_FPS", "VIDEO_EXTENSIONS", "Video", "VideoError", "is_video", "open_video", "without_extension"]
+__all__ = [
+    "ASSUMED_FPS",
+    "VIDEO_EXTENSIONS",
+    "Video",
+    "VideoError",
+    "is_video",
+    "modality_of",
+    "open_video",
+    "without_extension",
+]
 
 VIDEO_EXTENSIONS = frozenset(
     {
@@ -81,12 +90,24 @@ def is_video(path: Path) -> bool:
     )
 
 
+def modality_of(path: Path) -> Modality:
+    """Tells what lies at a path: `flow` in a folder of nothing else, `rgb` in any other folder and in a file."""
+    alone = (path / DESCRIPTION).is_file() or (is_flow_folder(path) and not is_frame_folder(path))
+    return "flow" if alone else "rgb"
+
+
 def without_extension(name: str) -> str:
     """Takes the extension of a video file off a name; what stands behind it, such as `#2-5s`, stays."""
     return _EXTENSION.sub("", name)
 
 
 def _open_frames(folder: Path) -> Video:
-    if (folder / DESCRIPTION).is_file() or (is_flow_folder(folder) and not is_frame_folder(folder)):
-        raise VideoError(f"{folder}: the folder holds optical flow, not frames; take it with --clip.modality flow")
-    return FrameFolder(folder)
+    flow = f"{folder}: the folder holds optical flow, not frames; take it with --clip.modality flow"
+    if (folder / DESCRIPTION).is_file():
+        raise VideoError(flow)
+    try:
+        return FrameFolder(folder)
+    except VideoError as error:  # the folder is listed again only now, for most hold frames
+        if modality_of(folder) == "flow":
+            raise VideoError(flow) from error
+        raise

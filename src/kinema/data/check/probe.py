@@ -11,7 +11,7 @@ from typing import Literal
 
 import av
 
-from kinema.data.video import Video, VideoError, open_video
+from kinema.data.video import Video, VideoError, modality_of, open_video
 from kinema.data.video_file import VideoFile
 from kinema.data.video_stream import all_frames, open_stream
 
@@ -74,7 +74,7 @@ def _stated(folder: str) -> Iterator[tuple[bytes, int, int]]:
 def probe(path: str, decode: Decode, beat: Beat) -> Probe:
     """Reads a video as deep as asked; what is wrong with it is in the answer."""
     try:
-        with open_video(path) as video:
+        with open_video(path, modality=modality_of(Path(path))) as video:
             beat()
             num_frames, fps = len(video), video.fps if isinstance(video, VideoFile) else 0.0
             if decode == "none":
