@@ -12,8 +12,8 @@ import pytest
 
 from counting import numbers_in, write_counting_video
 from kinema.data import video_file
-from kinema.data.index_cache import cache_folder
 from kinema.data.packet_source import BarePackets, SoughtPackets
+from kinema.data.user_cache import cache_folder
 from kinema.data.video import VideoError, open_video
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def test_nothing_is_kept_or_looked_up_unless_asked_for(
         open_video(counting_video, index_cache=True).close()
     monkeypatch.delenv("KINEMA_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    assert cache_folder() == cache / "kinema" / "index"
+    assert cache_folder() == cache / "kinema"
 
 
 @pytest.mark.parametrize("keep_times", [False, True])

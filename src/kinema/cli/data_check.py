@@ -23,7 +23,8 @@ def data_check(root: str, config: CheckConfig, *, json_file: str | None, quarant
 
     from kinema.cli.check_progress import check_progress
     from kinema.data.atomic import write_atomically
-    from kinema.data.check.cache import Cache, cache_folder
+    from kinema.data.check.cache import Cache
+    from kinema.data.user_cache import cache_folder
     from kinema.engine.check_data import check_data
     from kinema.report.data_check import check_report, verdict
 

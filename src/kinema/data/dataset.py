@@ -52,6 +52,7 @@ class TrainingClips(Dataset[TrainingItem]):
         mirrors: Mirrors,
         seed: int,
         pixels: PixelAugmentation | None = None,
+        index_cache: bool = False,
     ) -> None:
         """Looks the labels up.
 
@@ -62,6 +63,7 @@ class TrainingClips(Dataset[TrainingItem]):
             mirrors: Which label a mirrored clip has.
             seed: Seed of the run.
             pixels: What changes of pixels are drawn from; none by default.
+            index_cache: Whether the index of each file is kept for the next time.
 
         Raises:
             ValueError: If a sample's class is none of the spec's, the mirrors are of other classes, or the frames have
@@ -77,6 +79,7 @@ class TrainingClips(Dataset[TrainingItem]):
         self.augmentation = augmentation
         self.mirrors = mirrors
         self.seed = seed
+        self.index_cache = index_cache
         self.pixels = pixels or PixelAugmentation()
         check_channels(self.pixels, len(spec.mean))
         self.labels = labels_of(samples, class_names=spec.class_names)
@@ -101,7 +104,7 @@ class TrainingClips(Dataset[TrainingItem]):
         _, index, *_ = key
         view, labels = self.draw_set(*key)
         label = multi_hot([labels], num_classes=len(self.spec.class_names))[0] if self.spec.multi_label else labels[0]
-        with open_sample(self.samples[index], modality=self.spec.modality) as video:
+        with open_sample(self.samples[index], modality=self.spec.modality, index_cache=self.index_cache) as video:
             clip = load_views(video, [view], self.spec, change=self.draw_change(*key))[0]
         return {"clip": clip, "label": label, "index": index}
 

@@ -1,9 +1,9 @@
 """What the pass over a video file's packets found, kept between runs: opening the file again needs no second pass.
 
-One entry a file, named by the hash of its absolute path, in `$KINEMA_CACHE`, else `$XDG_CACHE_HOME/kinema/index`, else
-`~/.cache/kinema/index`; `KINEMA_CACHE=off` turns it off. An entry is of one state of the file (size, times of change,
-inode) and one FFmpeg; another one, or one that is damaged, is passed over and written anew. A file changed less than
-some seconds ago is not remembered, for the clock of its file system may be too coarse to show the next change.
+One entry a file, named by the hash of its absolute path, in `index` in the cache folder (`user_cache.py`). An entry is
+of one state of the file (size, times of change, inode) and one FFmpeg; another one, or one that is damaged, is passed
+over and written anew. A file changed less than some seconds ago is not remembered, for the clock of its file system may
+be too coarse to show the next change.
 
 Where the decoder gives the same first and last keyframe from the file's bytes as through the container, the container
 is not even opened. The cache is never needed: where it cannot be written, files are indexed as if there were none.
@@ -28,6 +28,7 @@ import numpy as np
 
 from kinema.data.packet_index import PacketIndex
 from kinema.data.packet_source import BarePackets, DecoderSettings, KeptPackets, PacketSource, SoughtPackets
+from kinema.data.user_cache import cache_folder
 from kinema.data.video_indexing import IndexedFile, StreamFacts
 from kinema.data.video_stream import display_matrix, open_stream
 
@@ -66,14 +67,6 @@ class CacheEntry:
         if self.settings is not None:
             return BarePackets(path, self.settings, self.index)
         return SoughtPackets(path, *open_stream(path), self.index)
-
-
-def cache_folder() -> Path | None:
-    """Say where the cache lies; None where it is turned off."""
-    named = os.environ.get("KINEMA_CACHE")
-    if named is not None:
-        return None if named in ("", "0", "off") else Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kinema" / "index"
 
 
 def state_of(path: Path) -> dict[str, Any]:
@@ -144,7 +137,7 @@ def _entry_path(path: Path) -> Path | None:
     if folder is None:
         return None
     name = sha256(os.fsencode(path.absolute())).hexdigest()
-    return folder / name[:2] / f"{name[2:40]}.index"
+    return folder / "index" / name[:2] / f"{name[2:40]}.index"
 
 
 def _pack(entry: CacheEntry, state: dict[str, Any]) -> bytes:

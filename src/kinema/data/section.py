@@ -18,6 +18,21 @@ if TYPE_CHECKING:
 _ROUNDING = 1e-6
 
 
+def frames_of(section: Section, *, num_frames: int, fps: float) -> range:
+    """Returns the numbers of the frames that lie in a part of a video; none where the part lies outside of it."""
+    rate = fps if section.unit == "seconds" else 1.0
+    first, last = (math.ceil(moment * rate - _ROUNDING) for moment in (section.start, section.end))
+    return range(max(0, first), min(num_frames, last))
+
+
+def no_frame(section: Section, *, num_frames: int, fps: float) -> str:
+    """Says that no frame lies in a part of a video, and what to do."""
+    return (
+        f"no frame lies between {section.start:g} and {section.end:g} {section.unit}, the video has {num_frames} frames "
+        f"({num_frames / fps:.2f} seconds); mend the annotation"
+    )
+
+
 class VideoSection(Video):
     """Frames of a video from a moment on, up to just before another."""
 
@@ -27,18 +42,13 @@ class VideoSection(Video):
         Raises:
             VideoError: If none of the video's frames does.
         """
-        rate = whole.fps if section.unit == "seconds" else 1.0
-        first = max(0, math.ceil(section.start * rate - _ROUNDING))
-        last = min(len(whole), math.ceil(section.end * rate - _ROUNDING))
-        if first >= last:
-            raise VideoError(
-                f"{whole.path}: no frame lies between {section.start:g} and {section.end:g} {section.unit}, the video "
-                f"has {len(whole)} frames ({whole.duration_seconds:.2f} seconds); mend the annotation"
-            )
+        part = frames_of(section, num_frames=len(whole), fps=whole.fps)
+        if not part:
+            raise VideoError(f"{whole.path}: {no_frame(section, num_frames=len(whole), fps=whole.fps)}")
         self.path, self.fps = whole.path, whole.fps
         self.codec_name, self.container_name = whole.codec_name, whole.container_name
         self.sequential_reason = whole.sequential_reason
-        self._whole, self._first, self._length = whole, first, last - first
+        self._whole, self._first, self._length = whole, part.start, len(part)
 
     def __len__(self) -> int:
         return self._length
@@ -51,12 +61,13 @@ class VideoSection(Video):
         self._whole.close()
 
 
-def open_sample(sample: Sample, *, modality: Modality = "rgb") -> Video:
+def open_sample(sample: Sample, *, modality: Modality = "rgb", index_cache: bool = False) -> Video:
     """Opens the video of a sample, or the part of it that is meant.
 
     Args:
         sample: What to open.
         modality: Whether its frames or its flow is read.
+        index_cache: Whether the index of its file is kept for the next time.
 
     Returns:
         The video, to be closed after use.
@@ -64,7 +75,7 @@ def open_sample(sample: Sample, *, modality: Modality = "rgb") -> Video:
     Raises:
         VideoError: If it cannot be read, or the part lies outside of it.
     """
-    video = open_video(sample.path, modality=modality, index_cache=True)
+    video = open_video(sample.path, modality=modality, index_cache=index_cache)
     if sample.section is None:
         return video
     try:

@@ -23,6 +23,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from kinema.data import index_cache as cache
 from kinema.data.packet_source import BrokenPromiseError
 from kinema.data.shards import member_of
+from kinema.data.user_cache import cache_folder
 from kinema.data.video_base import Video, VideoError
 from kinema.data.video_indexing import index_file
 from kinema.data.video_stream import all_frames, open_stream, upright
@@ -60,7 +61,7 @@ class VideoFile(Video):
         self._reformatter = VideoReformatter()
         self._closed = False
         self._upright_size: tuple[int, int] | None = None
-        cached = index_cache and member_of(path) is None and cache.cache_folder()
+        cached = index_cache and member_of(path) is None and cache_folder()
         state = cache.state_of(path) if cached else None
         self._from_cache = state is not None and self._open_cached(state)
         if not self._from_cache:

@@ -23,6 +23,9 @@ class DataPlace:
     """Which of several splits is meant, where the data has them: UCF101 and HMDB51 have 1, 2 and 3."""
     quarantine: str | None = None
     """List of videos to leave out, as `kinema data check --quarantine` writes it."""
+    index_cache: bool = False
+    """Whether the index of each file (which packet holds which frame, 3 kB) is kept in the user's cache folder, so that
+    the file opens at once the next time."""
     num_workers: int | None = None
     """Processes that decode videos; null: one per core, at most 8. The numbers of a run do not depend on it."""
 

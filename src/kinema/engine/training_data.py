@@ -138,6 +138,7 @@ def training_loader(recipe: Recipe, data: TrainingData, *, spec: ClipSpec) -> Da
         mirrors=data.mirrors,
         seed=recipe.seed,
         pixels=PixelAugmentation(**_fields_of(PixelAugmentation, recipe.augment)),
+        index_cache=recipe.data.index_cache,
     )
     workers = choose_workers(recipe.data.num_workers, num_videos=len(data.train))
     return DataLoader(
@@ -176,6 +177,7 @@ def validation_loader(recipe: Recipe, data: TrainingData, *, spec: ClipSpec) -> 
         batch_size=recipe.trainer.batch_size,
         num_workers=workers,
         persistent=True,
+        index_cache=recipe.data.index_cache,
     )
 
 

@@ -34,11 +34,12 @@ class ViewBatch(TypedDict):
 class EvaluationClips(Dataset[tuple[int, Tensor | str]]):
     """Index and all views [V, T, C, H, W] of each video; in place of the views of an unreadable one, the reason."""
 
-    def __init__(self, samples: Sequence[Sample], *, spec: ClipSpec, views: Views) -> None:
+    def __init__(self, samples: Sequence[Sample], *, spec: ClipSpec, views: Views, index_cache: bool = False) -> None:
         """Remembers where to look; nothing is opened yet."""
         self.samples = samples
         self.spec = spec
         self.views = views
+        self.index_cache = index_cache
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -46,7 +47,7 @@ class EvaluationClips(Dataset[tuple[int, Tensor | str]]):
     def __getitem__(self, index: int) -> tuple[int, Tensor | str]:
         views = self.views(index) if callable(self.views) else self.views
         try:
-            with open_sample(self.samples[index], modality=self.spec.modality) as video:
+            with open_sample(self.samples[index], modality=self.spec.modality, index_cache=self.index_cache) as video:
                 return index, load_views(video, views, self.spec)
         except VideoError as error:
             return index, str(error)
@@ -60,10 +61,11 @@ def evaluation_loader(
     batch_size: int,
     num_workers: int,
     persistent: bool = False,
+    index_cache: bool = False,
 ) -> DataLoader[tuple[int, Tensor | str]]:
     """Returns a loader of view batches, in the order of the samples; persistent workers suit one that is used often."""
     return DataLoader(
-        EvaluationClips(samples, spec=spec, views=views),
+        EvaluationClips(samples, spec=spec, views=views, index_cache=index_cache),
         batch_size=batch_size,
         num_workers=num_workers,
         persistent_workers=persistent and num_workers > 0,

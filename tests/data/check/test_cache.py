@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from kinema.data.check import cache as module
-from kinema.data.check.cache import NAME, Cache, cache_folder
+from kinema.data.check.cache import NAME, Cache
+from kinema.data.user_cache import cache_folder
 
 
 @pytest.fixture

@@ -14,8 +14,7 @@ from pathlib import Path
 import av
 
 NAME = "files.sqlite3"
-VARIABLE = "KINEMA_CACHE"
-"""Names another folder for the cache, or, empty or `off`, none."""
+"""The file in the cache folder."""
 
 _VERSION = f"1 av {av.__version__}"  # results of another one's reader may differ
 _WRITE_SECONDS = 1.0
@@ -26,14 +25,6 @@ create table if not exists files (
     primary key (path, question)
 ) without rowid
 """
-
-
-def cache_folder() -> Path | None:
-    """Returns the folder that `KINEMA_CACHE` names, or else kinema's in the user's cache folder; none if turned off."""
-    named = os.environ.get(VARIABLE)
-    if named is not None:
-        return None if named.lower() in ("", "off") else Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "kinema"
 
 
 class Cache:
@@ -101,7 +92,7 @@ class Cache:
         """Goes on without: a check must not fail for its cache."""
         self.trouble = (
             f"the cache {self._file} cannot be used ({error}), so files are read anew; remove it, or name another "
-            f"folder with {VARIABLE}"
+            f"folder with KINEMA_CACHE"
         )
         if self._connection is not None:
             self._connection.close()

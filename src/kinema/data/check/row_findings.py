@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
-
 from kinema.data.annotations.sample import Sample
 from kinema.data.check.files import Files
 from kinema.data.check.findings import Finding, Item, found
 from kinema.data.check.rows import Rows
-from kinema.data.section import VideoSection
-from kinema.data.video import ASSUMED_FPS, Video, VideoError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from kinema.data.section import frames_of, no_frame
+from kinema.data.video import ASSUMED_FPS
 
 
 def row_findings(rows: Rows, files: Files, *, num_frames: int) -> list[Finding]:
@@ -52,28 +43,15 @@ def _lengths(rows: Rows, files: Files, *, num_frames: int) -> tuple[list[Item], 
         if length == 0:
             continue
         if sample.section is not None:
-            whole = _Counted(sample.path, length=length, fps=float(files.fps[number]) or ASSUMED_FPS)
-            try:
-                length = len(VideoSection(whole, sample.section))
-            except VideoError as error:
-                outside.append(Item(name=sample.name, reason=str(error).removeprefix(f"{sample.path}: ")))
+            fps = float(files.fps[number]) or ASSUMED_FPS
+            part = frames_of(sample.section, num_frames=length, fps=fps)
+            if not part:
+                outside.append(Item(name=sample.name, reason=no_frame(sample.section, num_frames=length, fps=fps)))
                 continue
+            length = len(part)
         if length < num_frames:
             short.append(Item(name=sample.name, reason=f"{length} frames where a clip has {num_frames}"))
     return outside, short
-
-
-class _Counted(Video):
-    """A video of which only length and rate are known."""
-
-    def __init__(self, path: Path, *, length: int, fps: float) -> None:
-        self.path, self.fps, self._length = path, fps, length
-
-    def __len__(self) -> int:
-        return self._length
-
-    def _read(self, numbers: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        raise NotImplementedError
 
 
 def overlap(one: Sample, other: Sample) -> bool:
