@@ -16,20 +16,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _ROUNDING = 1e-6
+_FAR = 2.0**53  # frames; more than any video has
 
 
 def frames_of(section: Section, *, num_frames: int, fps: float) -> range:
     """Returns the numbers of the frames that lie in a part of a video; none where the part lies outside of it."""
     rate = fps if section.unit == "seconds" else 1.0
-    first, last = (math.ceil(moment * rate - _ROUNDING) for moment in (section.start, section.end))
+    first, last = (math.ceil(min(moment * rate, _FAR) - _ROUNDING) for moment in (section.start, section.end))
     return range(max(0, first), min(num_frames, last))
 
 
 def no_frame(section: Section, *, num_frames: int, fps: float) -> str:
     """Says that no frame lies in a part of a video, and what to do."""
     return (
-        f"no frame lies between {section.start:g} and {section.end:g} {section.unit}, the video has {num_frames} frames "
-        f"({num_frames / fps:.2f} seconds); mend the annotation"
+        f"no frame lies between {section.start:g} and {section.end:g} {section.unit}, the video has {num_frames} "
+        f"frames ({num_frames / fps:.2f} seconds); mend the annotation"
     )
 
 
