@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import av
 import numpy as np
 from av.video.frame import PictureType, VideoFrame
+from av.video.reformatter import VideoReformatter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BITS = 8
+
+
+def rgb_of(frame: VideoFrame) -> NDArray[np.uint8]:
+    """Convert a frame to RGB by one thread: a forked worker that frees a converter with threads waits for them forever."""
+    return np.asarray(VideoReformatter().reformat(frame, format="rgb24", threads=1).to_ndarray(), np.uint8)
 
 
 def counting_frame(number: int, *, width: int = 64, height: int = 64) -> NDArray[np.uint8]:
@@ -99,7 +105,7 @@ def write_counting_video(
             frame.pts = number if times is None else times[number]
             frame.time_base = Fraction(1, rate) if times is None else Fraction(1, 40 * rate)
             frame.pict_type = PictureType.NONE
-            container.mux(stream.encode(frame.reformat(format=stream.codec_context.pix_fmt)))
+            container.mux(stream.encode(frame.reformat(format=stream.codec_context.pix_fmt, threads=1)))
         container.mux(stream.encode(None))
     return path
 

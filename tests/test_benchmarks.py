@@ -178,7 +178,8 @@ def test_a_reader_that_is_one_frame_off_is_no_rival(scripts):
 def test_files_to_decode_have_the_keyframes_asked_for(scripts, tmp_path, monkeypatch):
     monkeypatch.setenv("KINEMA_CACHE", "off")
     files = import_module("decode_files")
-    gray = VideoFrame.from_ndarray(np.full((240, 320, 3), 99, np.uint8), format="rgb24").reformat(format="yuv420p")
+    gray = VideoFrame.from_ndarray(np.full((240, 320, 3), 99, np.uint8), format="rgb24")
+    gray = gray.reformat(format="yuv420p", threads=1)
     files.encode([gray] * 30, tmp_path / "a.mp4", files.CODECS["H.264"], distance=12)
     with av.open(str(tmp_path / "a.mp4")) as container:
         keys = [packet.pts * packet.time_base for packet in container.demux(video=0) if packet.is_keyframe]

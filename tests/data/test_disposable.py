@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from counting import write_counting_video
+from counting import rgb_of, write_counting_video
 from kinema.data.disposable import UNKNOWN, disposable_packets, layer_reader
 from kinema.data.video import open_video
 
@@ -105,7 +105,7 @@ def test_frames_are_the_same_without_the_pictures_that_no_other_needs(
         tmp_path / f"a.{container}", codec=codec, num_frames=60, gop_size=30, b_frames=3, options=options
     )
     with av.open(str(path)) as file:
-        plain = np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
+        plain = np.stack([rgb_of(frame) for frame in file.decode(video=0)])
     fed: list[int] = []
     with open_video(path) as video:
         feed = video._feed  # type: ignore[attr-defined]

@@ -82,7 +82,7 @@ def _write_long(path: Path, *, num_frames: int) -> Path:
             container, codec="mpeg4", rate=2, width=256, height=256, options={"qmin": "1", "qmax": "1"}
         )
         stream.codec_context.gop_size = 2
-        frame = VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
+        frame = VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p", threads=1)
         for number in range(num_frames):
             frame.pts = number
             container.mux(stream.encode(frame))

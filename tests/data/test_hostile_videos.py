@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from counting import numbers_in, write_counting_video
+from counting import numbers_in, rgb_of, write_counting_video
 from kinema.data.video import VideoError, open_video
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _mov_that_names_another_file(folder: Path) -> Path:
 def test_a_mov_does_not_read_the_file_that_its_data_reference_names(tmp_path: Path) -> None:
     path = _mov_that_names_another_file(tmp_path)
     with av.open(str(path), options={"enable_drefs": "1", "use_absolute_path": "1"}) as container:
-        assert numbers_in(np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])) == [0, 1, 2, 3]
+        assert numbers_in(np.stack([rgb_of(f) for f in container.decode(video=0)])) == [0, 1, 2, 3]
     assert "replace" in _refusal(path)  # its own data are zeros, and those of the other are not taken
 
 

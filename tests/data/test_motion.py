@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from counting import rgb_of
 from kinema.data import motion
 from kinema.data.motion import CLASS_NAMES, PARTNER, MotionConfig, make_motion_dataset
 from kinema.data.motion_files import encode_clip
@@ -28,7 +29,7 @@ def drawn(tmp_path_factory):
 def decode(path):
     with av.open(str(path)) as container:
         container.streams.video[0].thread_count = 1
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+        return np.stack([rgb_of(frame) for frame in container.decode(video=0)])
 
 
 def val_pairs(root):

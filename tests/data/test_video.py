@@ -17,7 +17,7 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from PIL import Image
 
-from counting import add_counting_stream, counting_frame, numbers_in, write_counting_video
+from counting import add_counting_stream, counting_frame, numbers_in, rgb_of, write_counting_video
 from kinema.data import video_file
 from kinema.data.packet_index import PacketIndex
 from kinema.data.video import VideoError, is_video, open_video
@@ -94,7 +94,7 @@ CASES = [
 def _decoded_plainly(path: Path) -> NDArray[np.uint8]:
     """Every frame by PyAV's own loop: [T, H, W, 3]."""
     with av.open(str(path)) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+        return np.stack([rgb_of(frame) for frame in container.decode(video=0)])
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -430,7 +430,7 @@ def _write_with_cover(path: Path, *, num_frames: int) -> Path:
             for number in range(count):
                 frame = VideoFrame.from_ndarray(counting_frame(number, width=width, height=height), format="rgb24")
                 frame.pts = number
-                container.mux(stream.encode(frame.reformat(format=stream.codec_context.pix_fmt)))
+                container.mux(stream.encode(frame.reformat(format=stream.codec_context.pix_fmt, threads=1)))
             container.mux(stream.encode(None))
     return path
 

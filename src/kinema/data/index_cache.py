@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from kinema.data.packet_index import PacketIndex
 from kinema.data.packet_source import BarePackets, DecoderSettings, KeptPackets, PacketSource, SoughtPackets
@@ -242,4 +243,6 @@ def _decode_key(source: PacketSource, key: int, reorder_depth: int) -> list[Vide
 def _look_alike(one: VideoFrame, other: VideoFrame) -> bool:
     if (one.pts, one.format.name, display_matrix(one)) != (other.pts, other.format.name, display_matrix(other)):
         return False
-    return np.array_equal(one.to_ndarray(format="rgb24"), other.to_ndarray(format="rgb24"))
+    # By one thread: a worker that is forked while a converter has threads would wait for them when it lets go of it.
+    pictures = [VideoReformatter().reformat(frame, format="rgb24", threads=1).to_ndarray() for frame in (one, other)]
+    return np.array_equal(pictures[0], pictures[1])

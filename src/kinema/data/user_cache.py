@@ -11,4 +11,7 @@ def cache_folder() -> Path | None:
     named = os.environ.get("KINEMA_CACHE")
     if named is not None:
         return None if named.lower() in ("", "0", "off") else Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "kinema"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "kinema"
+    except RuntimeError:  # a user without a home, as in some containers
+        return None

@@ -54,7 +54,7 @@ def open_video(path: str | Path, *, modality: Modality = "rgb", index_cache: boo
     """
     path = Path(path)
     member = member_of(path)
-    if member is not None and member.size:
+    if member is not None and member.size and modality != "flow":
         return VideoFile(path)
     try:
         if path.is_dir():

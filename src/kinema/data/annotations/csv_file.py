@@ -117,7 +117,7 @@ class _Reader:
             raise ValueError(f"{path} must have rows below its header, got none; write one row for each video")
         at = columns.index("path")
         names = (cells[at].strip() for _, cells in first if at < len(cells))
-        place = find_place(names, self.source, beside=path)
+        place = find_place(names, self.source, beside=path, split=split)
         file = _File(path, split, place)
         blank: list[int] = []
         filled = 0

@@ -10,6 +10,7 @@ from kinema.data.annotations.class_list import find_class_list, read_class_names
 from kinema.data.annotations.list_files import NUM_TRIED, find_place, is_file_name
 from kinema.data.annotations.source import Source
 
+_MISCOUNT = 2  # frames by which a list and the disk may differ: files of flow, or beside the frames
 _Row = tuple[str, list[int]]  # what stands before the numbers, and these
 
 
@@ -86,7 +87,7 @@ class Evidence:
     def _may_be_frames_and_labels(self) -> bool:
         if self.files or self.numbers == {2}:
             return False
-        counted = all(numbers[0] <= _num_frames(path) for path, numbers in self.on_disk[:3])
+        counted = all(abs(numbers[0] - _num_frames(path)) <= _MISCOUNT for path, numbers in self.on_disk[:3])
         return counted and all(numbers[0] > 0 for _, numbers in self.rows) and self._are_labels(1)
 
     def _may_be_offsets(self) -> bool:
@@ -94,6 +95,8 @@ class Evidence:
         return self.numbers == {3} and not self.files and inside
 
     def _may_be_ranges(self) -> bool:
+        if "rawframe" in self.stem:
+            return False  # mmaction2's name: an offset and a length
         inside = all(numbers[1] <= _num_frames(path) for path, numbers in self.on_disk[:3] if path.is_dir())
         return self.numbers == {3} and not self.files and inside
 

@@ -70,19 +70,23 @@ class Place(NamedTuple):
         return f"{written if written[:1] == '/' else self.prefix + written}{suffix}"
 
 
-def find_place(names: Iterable[str], source: Source, *, beside: Path) -> Place:
+def find_place(names: Iterable[str], source: Source, *, beside: Path, split: str | None = None) -> Place:
     """Finds where the videos of a list lie, by looking for its first names.
 
     Args:
         names: Names as the list has them; the first `NUM_TRIED` count.
         source: The root, in which, or in a folder of which, they may lie.
         beside: The list, beside which they may lie as well.
+        split: The split of the list; the folder that is called so comes first, and those of other splits last.
 
     Returns:
         The place where most of them are found; the root where none is.
     """
     tried = list(islice(names, NUM_TRIED))
     inner = [] if any(map(os.path.isabs, tried)) else _folders(source.root)
+    if split is not None:
+        of_split = {folder: split_of(folder) for folder in inner}
+        inner = sorted(inner, key=lambda folder: (of_split[folder] != split, of_split[folder] is not None))
     folders = dict.fromkeys((source.root, beside.parent, *inner))
     suffixes = _USUAL_SUFFIXES if any(not is_file_name(name) for name in tried) else ("",)
     best, most = (source.root, ""), 0

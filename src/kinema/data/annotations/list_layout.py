@@ -88,7 +88,7 @@ def read(name: str, source: Source) -> Annotations:
     classes = NumberedClasses(source, beside=files[0], multi_label=multi_label)
     for path, split in splits.items():
         start = (entry.name for _, entry in islice(_entries(path, name), NUM_LOOKED_AT))
-        place = find_place(start, source, beside=path)
+        place = find_place(start, source, beside=path, split=split)
         for number, entry in _entries(path, name):
             classes.add(entry, Line(path, number, split), place)
     return classes.annotations(name, files=tuple(splits))

@@ -73,7 +73,8 @@ def _numbered(source: Source, items: dict[Path, list[dict[str, Any]]], splits: d
     several = any(isinstance(item["label"], list) for item in chain.from_iterable(items.values()))
     classes = NumberedClasses(source, beside=next(iter(items)), multi_label=several)
     for path, content in items.items():
-        place = find_place((_name(item) or "" for item in content), source, beside=path)
+        names = (_name(item) or "" for item in content)
+        place = find_place(names, source, beside=path, split=splits[path])
         for number, item in enumerate(content, start=1):
             where = f"{path}, item {number}"
             shown = item["label"] if isinstance(item["label"], list) else [item["label"]]
@@ -100,7 +101,8 @@ def _by_category(
     builder = TableBuilder(source.root)
     found: set[tuple[str, int]] = set()
     for path, content in items.items():
-        place = find_place((_name(item) or "" for item in content), source, beside=path)
+        names = (_name(item) or "" for item in content)
+        place = find_place(names, source, beside=path, split=splits[path])
         for number, item in enumerate(content, start=1):
             where = f"{path}, item {number}"
             categories = item["label"]
