@@ -22,7 +22,7 @@ _BITS = 8
 
 
 def rgb_of(frame: VideoFrame) -> NDArray[np.uint8]:
-    """Convert a frame to RGB by one thread: a forked worker that frees a converter with threads waits for them forever."""
+    """Convert a frame to RGB by one thread: a forked worker that frees a converter with threads waits forever."""
     return np.asarray(VideoReformatter().reformat(frame, format="rgb24", threads=1).to_ndarray(), np.uint8)
 
 

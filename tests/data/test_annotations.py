@@ -81,7 +81,7 @@ def test_names_are_kept_as_they_stand(tmp_path):
 
 
 def test_hidden_entries_and_other_files_are_passed_over(tmp_path):
-    touch(tmp_path, "a/1.mp4", "a/notes.txt", "a/.2.mp4", ".cache/x.mp4", "a/.trash/3.mp4", "list.csv", "b/2.mp4")
+    touch(tmp_path, "a/1.mp4", "a/notes.txt", "a/.2.mp4", ".cache/x.mp4", "a/.trash/3.mp4", "notes.txt", "b/2.mp4")
     assert [sample.name for sample in read_samples(tmp_path)] == ["a/1.mp4", "b/2.mp4"]
 
 
@@ -295,3 +295,33 @@ def test_a_csv_with_a_header_is_a_csv_although_its_classes_are_numbers(tmp_path,
     for file in (None, tmp_path / "rows.csv"):
         found = read_annotations(Source(root=tmp_path, annotations=file))
         assert (found.format, found.class_names) == ("csv", tuple(sorted(set(labels.split()))))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("labels.csv", b"path;label\na/1.mp4;x\n", "'path;label' in line 1"),
+        ("labels.csv", "path,label\na/1.mp4,x\n".encode("utf-16"), "no text in UTF-8"),
+        ("labels.csv", b"", "an empty file"),
+        ("persons.csv", b"video_path,label\na/1.mp4,x\n", "'video_path,label' in line 1"),
+        ("train.txt", b"", "an empty file"),
+        ("all.txt", b"a/1.mp4 walking\n", "'a/1.mp4 walking' in line 1"),
+    ],
+)
+def test_annotations_that_are_not_understood_are_never_passed_over_for_the_folders(tmp_path, name, content, what):
+    touch(tmp_path, "a/1.mp4", "b/2.mp4")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match="must be annotations in a format that is known") as caught:
+        read_samples(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path / name} must")
+    assert f"got {what};" in str(caught.value)
+    assert read_annotations(Source(root=tmp_path), format="class_folders").class_names == ("a", "b")
+
+
+def test_each_list_takes_the_videos_in_the_folder_of_its_split(tmp_path):
+    touch(tmp_path, *(f"videos_{split}/v{number}.mp4" for split in ("train", "val") for number in range(3)))
+    for split in ("train", "val"):
+        rows = "".join(f"v{number}.mp4 {number % 2}\n" for number in range(3))
+        (tmp_path / f"mm_{split}_list_videos.txt").write_text(rows)
+    found = {sample.name: sample.split for sample in read_samples(tmp_path)}
+    assert found == {f"videos_{split}/v{number}.mp4": split for split in ("train", "val") for number in range(3)}

@@ -441,3 +441,9 @@ def test_any_class_list_gives_names_or_a_sentence_that_names_the_file(tmp_path, 
 
 def test_every_format_has_words_for_a_person():
     assert all(format.what for format in FORMATS.values())
+
+
+def test_an_offset_is_told_by_the_frames_on_the_disk(tmp_path):
+    frames(tmp_path, "c0/clip_1", count=49)
+    write(tmp_path, "mm_train_list_rawframes.txt", "c0/clip_1 3 39 0\n")
+    assert read(tmp_path).format == "mmaction2_offset"

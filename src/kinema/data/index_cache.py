@@ -45,6 +45,7 @@ _MAGIC: Final = b"kinema index 1\n"
 _COLUMNS: Final = ("pts", "dts", "positions", "places", "sizes", "keys")
 _SETTLED_NS: Final = 3_000_000_000
 _MAX_HEADER: Final = 64  # of a Matroska block
+_WHOLE_BYTES: Final = 64 * 2**20  # a larger file, with much sound beside the pictures, is not searched for packets
 _BARE_CODECS: Final = ("h264", "hevc", "mpeg4", "vp8", "vp9", "av1")
 
 
@@ -70,9 +71,12 @@ class CacheEntry:
         return SoughtPackets(path, *open_stream(path), self.index)
 
 
-def state_of(path: Path) -> dict[str, Any]:
-    """Describe a file so that another state of it is described otherwise."""
-    stat = path.stat()
+def state_of(path: Path) -> dict[str, Any] | None:
+    """Describe a file so that another state of it is described otherwise; None where it cannot be looked at."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
     return {
         "path": os.fsencode(path.absolute()).hex(),
         "size": stat.st_size,
@@ -201,6 +205,7 @@ def _prove_bare(path: Path, file: IndexedFile) -> DecoderSettings | None:
         or facts.codec_name not in _BARE_CODECS
         or not index.plain
         or not isinstance(source, KeptPackets)
+        or path.stat().st_size > _WHOLE_BYTES
     ):
         return None
     index.places = _places(path.read_bytes(), source.packets(range(len(index.sizes))), index.positions)

@@ -76,6 +76,8 @@ def train(
         run_folder.check_free(out)
     data = read_data(recipe)
     data.unreadable.say = lambda line: _say(console, line)
+    if resume:
+        data.unreadable.restore()
     data.unreadable.look_for_missing()
     checkpoint = out / run_folder.CHECKPOINT
     goes_on = resume and checkpoint.is_file()

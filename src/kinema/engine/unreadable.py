@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from torch.utils.data import Dataset, default_collate
 
 from kinema.data.annotations import Sample
+from kinema.data.annotations.text import read_lines
 from kinema.data.atomic import write_atomically
 from kinema.data.quarantine import quarantine_text
 from kinema.data.video import VideoError
@@ -94,6 +96,15 @@ class UnreadableVideos:
         """Why a video could not be read, by its index."""
         self._num_listed = 0
 
+    def restore(self) -> None:
+        """Takes over what was found before the run was stopped, so that it is neither forgotten nor told again."""
+        if not self.file.is_file():
+            return
+        told = dict(map(_name_and_reason, read_lines(self.file)))
+        named = ((index, told.get(sample.name)) for index, sample in enumerate(self.samples))
+        self.reasons = {index: reason for index, reason in named if reason is not None}
+        self._num_listed = len(self.reasons)
+
     def look_for_missing(self) -> None:
         """Looks whether the videos are there; of many, at some that lie evenly in the list. Writes nothing yet.
 
@@ -158,3 +169,8 @@ class UnreadableVideos:
 def _absence(path: Path) -> str:
     """Says why there is nothing at a path."""
     return f"{path}: {'a link to nothing' if path.is_symlink() else 'no such file or folder'}; mend or remove it"
+
+
+def _name_and_reason(line: tuple[int, str]) -> tuple[str, str]:
+    said = json.loads(line[1])
+    return said["name"], said["reason"]

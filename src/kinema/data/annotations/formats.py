@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,11 +24,16 @@ from kinema.data.annotations import (
     something_v2,
     ucf101,
 )
+from kinema.data.annotations.class_list import is_class_list
+from kinema.data.annotations.list_files import split_of
 from kinema.data.annotations.source import Annotations, Source
+from kinema.data.annotations.text import read_beginning
 from kinema.data.http_range import url_of
 from kinema.wording import listed, nearest
 
 AUTO = "auto"
+MAX_LEFTOVERS = 100
+"""Files beside class folders that are looked at; more of them are something else than annotations."""
 FOLDERS = "class_folders"
 """The format without annotation files: what is left where no other is found."""
 
@@ -140,7 +146,38 @@ def _detected(source: Source) -> list[str]:
             f"{source.root} must hold annotation files in a format that is known, or a folder for each class "
             f"(<root>/<class>/<video>), got {listed(entries, 5) or 'an empty folder'}; {_known_formats()}"
         )
+    _check_leftovers(source)
     return [FOLDERS]
+
+
+def _check_leftovers(source: Source) -> None:
+    """Refuses a root of folders with a file that may be its annotations, and is in no format that is known.
+
+    Raises:
+        ValueError: If there is such a file.
+    """
+    files = source.files(r"(?!readme|licen[cs]e).*\.(csv|tsv|txt|lst|json)")
+    for path in files if len(files) <= MAX_LEFTOVERS else ():
+        text = read_beginning(path)
+        lines = text.strip().splitlines()
+        lists = path.suffix.lower() in (".csv", ".tsv", ".lst") or split_of(path) is not None
+        if lines and "\ufffd" not in text:
+            names_files = any(_names_a_file(line, source.root) for line in lines[:20])
+            lists = names_files or (lists and not is_class_list(path))
+        if path.parent != source.root or not lists:
+            continue
+        what = f"{lines[0][:80]!r} in line 1" if lines and "\ufffd" not in text else "no text in UTF-8"
+        raise ValueError(
+            f"{path} must be annotations in a format that is known, got {what if lines else 'an empty file'}; write a "
+            "CSV with the header path,label (docs/formats.md has the other formats), or take the folders for classes "
+            "with --data.format class_folders"
+        )
+
+
+def _names_a_file(line: str, root: Path) -> bool:
+    """Tells whether a line begins with the path of something in a folder."""
+    name = re.split(r"[,;|\t ]", line.strip('"'), maxsplit=1)[0].strip('"')
+    return "/" in name[1:] and os.path.exists(os.path.join(root, name))  # noqa: PTH110, PTH118
 
 
 def _may_be(format: Format, source: Source, *, strict: bool) -> bool:

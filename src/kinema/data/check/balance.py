@@ -42,7 +42,9 @@ def class_findings(rows: Rows, class_names: Sequence[str]) -> list[Finding]:
     everywhere = Counter[str]()
     for counter in counts.values():
         everywhere.update(counter)
-    absent = [Item(name=name, reason="no rows at all") for name in class_names if name not in everywhere]
+    missing = [name for name in class_names if name not in everywhere]
+    absent = [Item(name=name, reason="no rows at all") for name in missing]
+    from_one = [Item(name="class_0", reason="no row has label 0, and all others up to the last have some")]
     for split, counter in counts.items():
         lacking = [name for name in class_names if name in everywhere and name not in counter]
         absent += [Item(name=name, reason=f"no rows in {split}", split=split) for name in lacking]
@@ -54,6 +56,8 @@ def class_findings(rows: Rows, class_names: Sequence[str]) -> list[Finding]:
             items = [Item(name=large, reason=f"{most} rows"), Item(name=small, reason=f"{least} rows")]
     return [
         *found("absent_class", absent, count=len({item.name for item in absent})),
+        *found("off_by_one", from_one if missing == ["class_0"] and len(class_names) > 2 else []),
+        *found("one_class", [Item(name=next(iter(trained)), reason="no other has rows")] if len(trained) == 1 else []),
         *found("imbalance", items),
     ]
 

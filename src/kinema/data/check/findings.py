@@ -48,6 +48,12 @@ KINDS: dict[str, Kind] = {
     ),
     "short": Kind("remark", "rows with fewer frames than a clip", "fine if meant: frames are repeated evenly"),
     "absent_class": Kind("remark", "classes without rows", "add videos, or take the classes off the list"),
+    "off_by_one": Kind(
+        "fault",
+        "list whose labels count from 1",
+        "subtract 1 from each label; if there is a class 0 without videos, name the classes in a class list",
+    ),
+    "one_class": Kind("fault", "data of fewer than two classes", "add videos of another class: nothing can be learnt"),
     "imbalance": Kind(
         "remark",
         "classes of very different size",
