@@ -23,6 +23,7 @@ from kinema.data.check.row_findings import row_findings
 from kinema.data.check.rows import Rows, make_rows
 from kinema.data.check.sharing import sharing_findings
 from kinema.data.quarantine import quarantine_text
+from kinema.data.video import is_video
 from kinema.engine.data_recipe import DataPlace
 from kinema.engine.read_data import read_place
 from kinema.wording import check, nearest
@@ -201,10 +202,14 @@ def _read(root: str, config: CheckConfig) -> tuple[Annotations | None, list[Find
     flat = bool(samples) and all("/" not in sample.name for sample in samples)
     plain = Annotations(format="", samples=samples, class_names=())
     if flat:
-        return plain, found(
-            "unlabelled", [Item(name=root, reason="videos lie in it, and no annotations or class folders")]
-        )
+        alone = Item(name=root, reason="videos lie in it, and no annotations or class folders")
+        others = [Item(name=name) for name in sorted(os.listdir(root)) if _is_other_file(Path(root, name))]  # noqa: PTH208
+        return plain, [*found("other_file", others), *found("unlabelled", [alone])]
     return plain, found("annotations", [item])
+
+
+def _is_other_file(path: Path) -> bool:
+    return not path.name.startswith(".") and path.is_file() and not is_video(path)
 
 
 def _are_class_folders(root: str, config: CheckConfig) -> bool:

@@ -48,7 +48,8 @@ def verdict(result: Check) -> str:
 
 def _data(result: Check) -> RenderableType:
     """What the data is, in a few lines."""
-    what = FORMATS[result.format].what if result.format in FORMATS else "annotations that could not be read"
+    plain = "videos without annotations" if result.num_rows else "annotations that could not be read"
+    what = FORMATS[result.format].what if result.format in FORMATS else plain
     lines = [f"data: {one_line(result.root)}: {what}"]
     lines += [f"data: {one_line(note)}" for note in result.notes]
     if result.num_rows:

@@ -69,6 +69,9 @@ KINDS: dict[str, Kind] = {
         "remark", "videos whose frame size changes midway", "frames are scaled to the stated size; look at them"
     ),
     "unlisted": Kind("remark", "videos in the folder that no row names", "add rows for them, or leave it so"),
+    "other_file": Kind(
+        "remark", "files whose names are not those of videos", "rename them if they are videos; else leave them"
+    ),
     "unlabelled": Kind(
         "remark", "folder of videos without classes", "files were checked alone; to train, put them in class folders"
     ),
