@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import av
@@ -17,8 +18,6 @@ from kinema.data.user_cache import cache_folder
 from kinema.data.video import VideoError, open_video
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from kinema.data.packet_source import PacketSource
 
 
@@ -173,3 +172,16 @@ def test_the_container_is_not_opened_where_its_bytes_prove_enough(
     monkeypatch.setattr(av, "open", None)
     with open_video(counting_video, index_cache=True) as video:
         assert numbers_in(video.frames([39, 1])) == [39, 1]
+
+
+def test_a_user_without_a_home_has_no_cache(monkeypatch: pytest.MonkeyPatch, counting_video: Path) -> None:
+    monkeypatch.delenv("KINEMA_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    def no_home(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    assert cache_folder() is None
+    with open_video(counting_video, index_cache=True) as video:
+        assert len(video) == 40

@@ -390,3 +390,23 @@ def test_a_picture_series_of_eight_bits_counts_its_frames(tmp_path):
             Image.fromarray(grain).save(folder / f"{number}.png")
     result = checked(tmp_path)
     assert (told(result), result.frames["median"], result.frame_rates) == ({}, 9.0, {})
+
+
+@pytest.mark.parametrize(("labels", "kinds"), [((1, 2, 1, 2), ["absent_class", "off_by_one"]), ((0, 1, 0, 1), [])])
+def test_labels_that_count_from_one_are_a_fault(videos, tmp_path, labels, kinds):
+    root = tmp_path / "data"
+    place(videos, root, **{f"v{number}.mp4": f"v{number}.mp4" for number in range(4)})
+    (root / "list.txt").write_text("".join(f"v{number}.mp4 {label}\n" for number, label in enumerate(labels)))
+    assert [finding.kind for finding in checked(root).findings] == kinds
+
+
+def test_one_class_alone_is_a_fault(videos, tmp_path):
+    place(videos, tmp_path / "data", **{f"videos/v{number}.mp4": f"v{number}.mp4" for number in range(3)})
+    result = checked(tmp_path / "data")
+    assert (told(result), result.num_faults) == ({"one_class": ["videos"]}, 1)
+
+
+def test_files_beside_videos_that_are_none_are_named(videos, tmp_path):
+    place(videos, tmp_path / "data", **{"a.mp4": "v0.mp4"})
+    (tmp_path / "data" / "sound.mp3").write_bytes(b"ID3")
+    assert told(checked(tmp_path / "data"))["other_file"] == ["sound.mp3"]

@@ -266,3 +266,16 @@ class InterruptedInItsSecondEpoch(Console):
         if objects and str(objects[0]).startswith("epoch 2/"):
             raise KeyboardInterrupt
         super().print(*objects, **options)
+
+
+def test_what_was_found_before_a_run_was_stopped_is_neither_forgotten_nor_told_again(tmp_path):
+    samples = [Sample(tmp_path / f"{number}.mp4", "a") for number in range(10)]
+    said = []
+    for start in (0, 1):
+        videos = UnreadableVideos(samples, root="data", max_share=0.5, file=tmp_path / "unreadable.jsonl")
+        videos.say = said.append
+        videos.restore()
+        videos.note({"errors": {number: f"reason {number}" for number in range(start, start + 2)}})
+    assert videos.reasons == {number: f"reason {number}" for number in range(3)}
+    assert len(said) == 3
+    assert len((tmp_path / "unreadable.jsonl").read_text().splitlines()) == 3
