@@ -36,8 +36,9 @@ def data_flow(place: DataPlace, out: str, config: FlowConfig) -> int:
     unreadable = f", {len(extracted.errors)} unreadable" if extracted.errors else ""
     print(f"{out}: flow of {len(extracted.folders)} videos ({there} were there already){unreadable}")
     if extracted.num_unlisted:
-        print(f"{extracted.num_unlisted} of them are in no list, for the data does not say their class")
-    if annotations.class_names:
+        reason = "the data does not say their class, or a list cannot"
+        print(f"{extracted.num_unlisted} of them are in no list, for {reason}")
+    if annotations.class_names and len(extracted.folders) > extracted.num_unlisted:
         print(f"next: kinema train --data.root {quote(out)} --clip.modality flow --out runs/flow")
     return UNREADABLE if extracted.errors else 0
 

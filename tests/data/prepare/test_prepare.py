@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 from counting import numbers_in, write_counting_video
-from kinema.data.annotations import Source, read_annotations
+from kinema.data.annotations import Sample, Section, Source, read_annotations
+from kinema.data.annotations.write_csv import write_csv
 from kinema.data.prepare.extract import ExtractConfig
 from kinema.data.prepare.pictures import resampled, scaled_size
 from kinema.data.prepare.work_log import WorkLog
@@ -341,8 +342,55 @@ def test_a_list_of_the_whole_replaces_one_with_gaps(videos, tmp_path):
     report = run("files", videos, out, annotations=listing)
     assert len(report.failures) == 1
     assert report.notes == [f"train with --data.root {out} --data.annotations {out / 'annotations.csv'}"]
-    assert (out / "annotations.csv").read_text() == "path,label,split,group\nval/jump/c.mp4,jump,,ann\n"
+    assert (out / "annotations.csv").read_text() == "path,label,group\nval/jump/c.mp4,jump,ann\n"
     write_counting_video(bad, num_frames=3)
     report = run("files", videos, out, annotations=listing)
     assert report.notes == [f"train with --data.root {out} --data.annotations {out / 'list.csv'}"]
     assert sorted(path.name for path in out.glob("*.csv")) == ["list.csv"]
+
+
+@pytest.mark.parametrize("what", ["extract", "files"])
+@pytest.mark.parametrize(
+    ("header", "rows"),
+    [
+        ("path,label,start,end,split", ["{},jump,0,0.25,train", "{},walk,0.1,0.3,train", "bad.mp4,walk,0,1,val"]),
+        ("path,labels,group", ["{},jump;walk,ann", "bad.mp4,walk,ben"]),
+        ("path,labels,start,end", ["{},jump;walk,0,0.25", "{},walk,0.25,0.5", "bad.mp4,walk,0,1"]),
+    ],
+    ids=["segments", "multi-label", "both"],
+)
+def test_parts_and_several_classes_stay_where_a_video_cannot_be_read(videos, tmp_path, what, header, rows):
+    listing, out = tmp_path / "list.csv", tmp_path / "out"
+    listing.write_text("\n".join([header, *(row.format("val/jump/c.mp4") for row in rows)]))
+    (videos / "bad.mp4").write_bytes(b"no video")
+    report = run(what, videos, out, annotations=listing)
+    assert len(report.failures) == 1
+    assert report.notes == [f"train with --data.root {out} --data.annotations {out / 'annotations.csv'}"]
+    before = read_annotations(Source(root=videos, annotations=listing))
+    after = read_annotations(Source(root=out, annotations=out / "annotations.csv"))
+    assert after.multi_label == before.multi_label
+    assert [(s.class_names, s.split, s.group, s.section) for s in after.samples] == [
+        (s.class_names, s.split, s.group, s.section) for s in before.samples if s.path.name != "bad.mp4"
+    ]
+    assert {s.path for s in after.samples} == {out / ("val/jump/c" if what == "extract" else "val/jump/c.mp4")}
+
+
+def test_a_list_without_rows_is_not_advised(videos, tmp_path):
+    listing, out = tmp_path / "list.csv", tmp_path / "out"
+    listing.write_text("path,label\nbad.mp4,jump\n")
+    (videos / "bad.mp4").write_bytes(b"no video")
+    report = run("files", videos, out, annotations=listing)
+    assert report.notes == [f"no list of samples is in {out}, for none of the videos can be read"]
+    assert not list(out.glob("*.csv"))
+
+
+def test_samples_that_no_csv_can_hold_are_counted(tmp_path):
+    samples = [
+        Sample(Path("a"), "jump", section=Section(0, 8, "frames")),
+        Sample(Path("b"), ""),
+        Sample(Path("c"), "jump", also=("walk",)),
+    ]
+    assert write_csv(tmp_path / "list.csv", samples, multi_label=False) == 0
+    assert not (tmp_path / "list.csv").exists()
+    assert write_csv(tmp_path / "list.csv", samples, multi_label=True) == 1
+    assert (tmp_path / "list.csv").read_text() == "path,labels\nc,jump;walk\n"
