@@ -24,9 +24,7 @@ def data_flow(place: DataPlace, out: str, config: FlowConfig) -> int:
     _check_apart(Path(place.root), Path(out))
     annotations = _read(place)
     try:
-        extracted = extract_dataset(
-            annotations, Path(out), config, num_workers=place.num_workers, progress=sys.stdout.isatty()
-        )
+        extracted = extract_dataset(annotations, Path(out), config, num_workers=place.num_workers, progress=True)
     except KeyboardInterrupt:
         print("kinema: interrupted; the same command goes on", file=sys.stderr)
         return 130
@@ -50,6 +48,7 @@ def flow_arguments(parser: CommandParser) -> None:
     parser.add_argument("--annotations", type=str | None, metavar="FILE", help="Annotations that are not in the root.")
     parser.add_argument("--format", type=str, default="auto", help="Format of the annotations; auto finds it out.")
     parser.add_argument("--class_list", type=str | None, metavar="FILE", help="Names of classes, for lists of numbers.")
+    parser.add_argument("--fold", type=int, default=1, help="Which of several splits is meant.")
     parser.add_argument("--num_workers", type=int | None, help="Videos at the same time; null: one for each core.")
     parser.add_dataclass("kinema.data.flow", "FlowConfig")
 
@@ -61,7 +60,7 @@ def run_flow(values: dict[str, Any], argv: Sequence[str]) -> int:
     from kinema.engine.recipe_files import build
 
     out = values.pop("out")
-    names = ("root", "annotations", "format", "class_list", "num_workers")
+    names = ("root", "annotations", "format", "class_list", "fold", "num_workers")
     place = DataPlace(**{name: values.pop(name) for name in names})
     return data_flow(place, out, build(FlowConfig, values))
 

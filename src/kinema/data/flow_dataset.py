@@ -23,7 +23,7 @@ def extract_dataset(
         out: Folder to write.
         config: How flow is computed and stored.
         num_workers: Videos at the same time; none is one for each core.
-        progress: Whether to show a bar.
+        progress: Whether to show a bar on a terminal.
 
     Returns:
         Where the flow is, and of which videos there is none.
