@@ -125,6 +125,31 @@ def test_a_video_that_has_changed_is_done_again(videos, tmp_path, what):
         assert len(video) == 7
 
 
+@pytest.mark.parametrize("what", ["extract", "files", "shards", "copy"])
+def test_a_video_that_is_swapped_while_it_is_opened_is_not_taken(videos, tmp_path, monkeypatch, what):
+    swapped, gone = videos / "val" / "jump" / "c.mp4", videos / "val" / "walk, slow" / "d.mp4"
+
+    def open_and_swap(path, **options):
+        video = open_video(path, **options)
+        if path == swapped:
+            shutil.copy(videos / "train" / "jump" / "a.mp4", tmp_path / "new")
+            (tmp_path / "new").rename(swapped)
+        return video
+
+    for module in ("prepare.extract", "prepare.pack_files", "section"):
+        monkeypatch.setattr(f"kinema.data.{module}.open_video", open_and_swap)
+    found = read_annotations(Source(root=videos))
+    gone.unlink()
+    monkeypatch.setattr("preparing.read_annotations", lambda source: found)
+    options = {"codec": "copy"} if what == "copy" else {}
+    report = run("shards" if what == "copy" else what, videos, tmp_path / "out", **options)
+    assert sorted(report.failures.values()) == [
+        f"{swapped}: has changed while it was read; run the command again",
+        f"{gone}: no such file or folder; check the path",
+    ]
+    assert report.num_new == 3
+
+
 def test_shards_of_a_video_that_has_changed_are_refused(videos, tmp_path):
     run("shards", videos, tmp_path / "out")
     write_counting_video(videos / "val" / "jump" / "c.mp4", num_frames=7)

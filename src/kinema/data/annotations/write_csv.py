@@ -13,7 +13,7 @@ from kinema.data.atomic import write_atomically
 
 
 def write_csv(path: Path, samples: Iterable[Sample], *, multi_label: bool) -> int:
-    """Writes a list of samples, whole or not at all; and removes it where none can stand in it.
+    """Writes a list of samples, whole or not at all; removes it where none can stand in it.
 
     A sample cannot if its class is not known, if it has several and the list is not of several, or if `;` or `|` is in
     the name of one of several. If there are parts of videos in seconds, only these can; parts in frames never.
