@@ -12,7 +12,7 @@ from kinema.data.annotations import Annotations, Sample, Section, Source, read_a
 from kinema.data.annotations.write_csv import write_csv
 from kinema.data.atomic import write_atomically
 from kinema.data.shards import member_of
-from kinema.data.video import VIDEO_EXTENSIONS
+from kinema.data.video import VIDEO_EXTENSIONS, without_extension
 
 NEW_LIST: Final = "annotations.csv"
 """Name of the list that is written where a copy of the old ones would not do."""
@@ -35,12 +35,6 @@ class Target:
     """The video."""
     name: str
     """Its name in the new dataset, with forward slashes."""
-
-
-def without_extension(name: str) -> str:
-    """Returns a name without the extension of a video; frames in folders have none."""
-    path = PurePosixPath(name)
-    return str(path.with_suffix("")) if path.suffix.lower() in VIDEO_EXTENSIONS else str(path)
 
 
 def find_targets(samples: Sequence[Sample], *, root: Path, suffix: str) -> list[Target]:
@@ -73,7 +67,7 @@ def find_targets(samples: Sequence[Sample], *, root: Path, suffix: str) -> list[
 def new_name(sample: Sample, *, root: Path, suffix: str) -> str:
     """Returns the name of a sample's video in the new dataset."""
     beneath = sample.path.is_relative_to(root) and member_of(sample.path) is None
-    name = sample.path.relative_to(root) if beneath else PurePosixPath(sample.name)
+    name = sample.path.relative_to(root) if beneath else PurePosixPath(sample.file_name)
     return without_extension(name.as_posix().lstrip("/")) + suffix
 
 
