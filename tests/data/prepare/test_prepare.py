@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -21,8 +22,9 @@ from kinema.data.annotations import Sample, Section, Source, read_annotations
 from kinema.data.annotations.write_csv import write_csv
 from kinema.data.prepare.extract import ExtractConfig
 from kinema.data.prepare.pictures import resampled, scaled_size
+from kinema.data.prepare.targets import find_targets
 from kinema.data.prepare.work_log import WorkLog
-from kinema.data.video import VideoError, open_video
+from kinema.data.video import VideoError, open_video, without_extension
 from preparing import run
 
 LOG = ".kinema-prepare.jsonl"
@@ -419,3 +421,32 @@ def test_samples_that_no_csv_can_hold_are_counted(tmp_path):
     assert not (tmp_path / "list.csv").exists()
     assert write_csv(tmp_path / "list.csv", samples, multi_label=True) == 1
     assert (tmp_path / "list.csv").read_text() == "path,labels\nc,jump;walk\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("jump/v1.MP4", "jump/v1"),
+        ("jump/v1.mp4#0-0.2s", "jump/v1#0-0.2s"),
+        ("jump/v1.2", "jump/v1.2"),
+        ("a.mp4/frames", "a.mp4/frames"),
+        ("jump/.mp4", "jump/.mp4"),
+    ],
+)
+def test_only_the_extension_of_a_video_is_taken_off_a_name(name, expected):
+    assert without_extension(name) == expected
+
+
+def test_the_key_of_a_part_of_a_video_in_a_shard_has_no_extension_in_it(videos, tmp_path):
+    (tmp_path / "list.csv").write_text("path,label,start,end\nval/jump/c.mp4,jump,0,0.2\n")
+    run("shards", videos, tmp_path / "out", annotations=tmp_path / "list.csv")
+    with tarfile.open(tmp_path / "out" / "data-000000.tar") as tar:
+        assert {name.rpartition("-")[0] for name in tar.getnames()} == {"val/jump/c#0-0_2s"}
+
+
+@pytest.mark.parametrize(("suffix", "expected"), [("", ["deep/v"]), (".mp4", ["deep/v.mp4"])])
+def test_parts_of_a_video_outside_of_the_root_have_one_new_name(tmp_path, suffix, expected):
+    parts = [Section(0, 1), Section(1, 2.5)]
+    path = tmp_path / "elsewhere" / "v.mkv"
+    samples = [Sample(path, "jump", name=f"deep/v.mkv{part.mark}", section=part) for part in parts]
+    assert [target.name for target in find_targets(samples, root=tmp_path / "root", suffix=suffix)] == expected
