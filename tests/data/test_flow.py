@@ -19,7 +19,7 @@ from PIL import Image, ImageFilter
 from kinema.cli import main
 from kinema.data.annotations import Sample, Source, read_annotations
 from kinema.data.flow import FlowConfig, extract_flow
-from kinema.data.flow_codes import decode_flow, encode_flow
+from kinema.data.flow_codes import encode_flow
 from kinema.data.flow_fields import fields_of
 from kinema.data.video import open_video
 
@@ -65,6 +65,23 @@ def test_velocities_are_in_pixels_of_the_scaled_frame(tmp_path):
     assert np.median(field[8:24, 8:24], axis=(0, 1)) == pytest.approx((2.0, 0.0), abs=0.1)
 
 
+def test_small_frames_are_not_enlarged(tmp_path):
+    with open_video(moving_frames(tmp_path / "clip", right=1, down=0)) as video:
+        assert next(fields_of(video, algorithm="farneback", short_side=256)).shape == (64, 64, 2)
+
+
+def test_the_bar_is_drawn_on_stderr(tmp_path, monkeypatch, capsys):
+    moving_frames(tmp_path / "videos" / "clip", right=1, down=0)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, for rich
+    config = FlowConfig(algorithm="farneback")
+
+    extract_flow(samples_of(tmp_path / "videos"), tmp_path / "flow", config, progress=True)
+
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "computing flow" in printed.err
+
+
 def test_rest_is_stored_as_128(tmp_path):
     moving_frames(tmp_path / "videos" / "still", right=0, down=0)
 
@@ -89,7 +106,7 @@ def test_what_is_stored_is_the_flow(tmp_path):
     with open_video(tmp_path / "flow" / "clip", modality="flow") as video:
         codes = video.frames(range(3))
     assert abs(codes.astype(int) - wanted).max() <= 8  # JPEG
-    assert np.median(decode_flow(codes, bound=10.0), axis=(0, 1, 2)) == pytest.approx((3, -2), abs=0.1)
+    assert np.median(codes * (20.0 / 255) - 10.0, axis=(0, 1, 2)) == pytest.approx((3, -2), abs=0.1)
     assert json.loads((tmp_path / "flow" / "clip" / "flow.json").read_text()) == {
         **{"fps": 25.0, "algorithm": "tvl1", "short_side": None, "bound": 10.0, "layout": "tsn"}
     }

@@ -24,9 +24,7 @@ def data_flow(place: DataPlace, out: str, config: FlowConfig) -> int:
     _check_apart(Path(place.root), Path(out))
     annotations = _read(place)
     try:
-        extracted = extract_dataset(
-            annotations, Path(out), config, num_workers=place.num_workers, progress=sys.stdout.isatty()
-        )
+        extracted = extract_dataset(annotations, Path(out), config, num_workers=place.num_workers, progress=True)
     except KeyboardInterrupt:
         print("kinema: interrupted; the same command goes on", file=sys.stderr)
         return 130
@@ -36,8 +34,9 @@ def data_flow(place: DataPlace, out: str, config: FlowConfig) -> int:
     unreadable = f", {len(extracted.errors)} unreadable" if extracted.errors else ""
     print(f"{out}: flow of {len(extracted.folders)} videos ({there} were there already){unreadable}")
     if extracted.num_unlisted:
-        print(f"{extracted.num_unlisted} of them are in no list, for the data does not say their class")
-    if annotations.class_names:
+        reason = "the data does not say their class, or a list cannot"
+        print(f"{extracted.num_unlisted} of them are in no list, for {reason}")
+    if annotations.class_names and len(extracted.folders) > extracted.num_unlisted:
         print(f"next: kinema train --data.root {quote(out)} --clip.modality flow --out runs/flow")
     return UNREADABLE if extracted.errors else 0
 
@@ -49,6 +48,7 @@ def flow_arguments(parser: CommandParser) -> None:
     parser.add_argument("--annotations", type=str | None, metavar="FILE", help="Annotations that are not in the root.")
     parser.add_argument("--format", type=str, default="auto", help="Format of the annotations; auto finds it out.")
     parser.add_argument("--class_list", type=str | None, metavar="FILE", help="Names of classes, for lists of numbers.")
+    parser.add_argument("--fold", type=int, default=1, help="Which of several splits is meant.")
     parser.add_argument("--num_workers", type=int | None, help="Videos at the same time; null: one for each core.")
     parser.add_dataclass("kinema.data.flow", "FlowConfig")
 
@@ -60,7 +60,7 @@ def run_flow(values: dict[str, Any], argv: Sequence[str]) -> int:
     from kinema.engine.recipe_files import build
 
     out = values.pop("out")
-    names = ("root", "annotations", "format", "class_list", "num_workers")
+    names = ("root", "annotations", "format", "class_list", "fold", "num_workers")
     place = DataPlace(**{name: values.pop(name) for name in names})
     return data_flow(place, out, build(FlowConfig, values))
 

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
 
+from rich.console import Console
 from rich.progress import track
 
 from kinema.data.annotations.sample import Sample
@@ -45,8 +46,8 @@ class FlowConfig:
     algorithm: Algorithm = "tvl1"
     """How flow is computed: `tvl1`, as TSN does, or `farneback`, which is much faster and less exact."""
     short_side: int | None = 256
-    """Short side, in pixels, that frames are scaled to before; velocities are in these pixels. Null keeps their
-    size."""
+    """Longest that the short side of a frame may be, in pixels, in which velocities are too; longer ones are scaled
+    before, smaller ones not enlarged, null keeps all."""
     bound: float = 20.0
     """Velocity, in pixels per frame, that is cut off: -bound is stored as 0, rest as 128, and bound as 255."""
     layout: Layout = "tsn"
@@ -118,7 +119,7 @@ def extract_flow(
         out: Folder of the folders of flow.
         config: How flow is computed and stored.
         num_workers: Videos at the same time; none is one for each core.
-        progress: Whether to show a bar.
+        progress: Whether to show a bar on a terminal.
 
     Returns:
         Where the flow is, and of which videos there is none.
@@ -138,7 +139,9 @@ def extract_flow(
             name: (named[name], folder, config) for name, folder in folders.items() if not _is_there(folder, config)
         }
         results = _run(tasks, num_workers=_choose_workers(num_workers, len(tasks)))
-        shown = track(results, total=len(tasks), description="computing flow", transient=True, disable=not progress)
+        console = Console(stderr=True)
+        disable = not (progress and console.is_terminal)
+        shown = track(results, "computing flow", total=len(tasks), console=console, transient=True, disable=disable)
         errors = {name: reason for name, reason in shown if reason is not None}
     return Extracted(
         folders={name: folder for name, folder in folders.items() if name not in errors},

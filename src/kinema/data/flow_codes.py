@@ -1,4 +1,4 @@
-"""Optical flow in 8 bits: how far a pixel moves in a frame, to and from codes.
+"""Optical flow in 8 bits: how far a pixel moves in a frame, as a code.
 
 A code is round((v + bound) * 255 / (2 bound)) of a velocity v that is cut to [-bound, bound], as the field stores flow
 since TSN (Wang et al. 2016, arXiv 1608.00859): rest is 128, half a step above the middle.
@@ -28,8 +28,3 @@ def encode_flow(flow: NDArray[np.floating], *, bound: float) -> NDArray[np.uint8
     """
     cut = np.clip(flow.astype(np.float64), -bound, bound)
     return np.rint((cut + bound) * HIGHEST / (2.0 * bound)).astype(np.uint8)
-
-
-def decode_flow(codes: NDArray[np.uint8], *, bound: float) -> NDArray[np.float64]:
-    """Turns codes into velocities in pixels per frame, exact to half a step of 2 bound / 255."""
-    return codes.astype(np.float64) * (2.0 * bound / HIGHEST) - bound

@@ -49,7 +49,8 @@ def fields_of(video: Video, *, algorithm: Algorithm, short_side: int | None) -> 
     Args:
         video: An open video of frames.
         algorithm: How.
-        short_side: Pixels that the short side of a frame is scaled to before; none keeps the frames as they are.
+        short_side: Longest that the short side of a frame may be, in pixels; smaller frames are not enlarged, none
+            keeps all.
 
     Yields:
         How far each pixel moves to the right and down from frame i to frame i + 1, in pixels of the scaled frame, for
@@ -115,9 +116,8 @@ def _gray(frame: NDArray[np.uint8], *, short_side: int | None) -> NDArray[np.uin
     """Scales a frame and takes its luminance: [H, W, 3] -> [H', W']."""
     cv2 = _opencv()
     height, width = frame.shape[:2]
-    if short_side is not None and min(height, width) != short_side:
+    if short_side is not None and min(height, width) > short_side:
         scale = short_side / min(height, width)
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1.0 else cv2.INTER_LINEAR)
+        frame = cv2.resize(frame, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
     gray: NDArray[np.uint8] = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
     return gray

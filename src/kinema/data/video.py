@@ -35,7 +35,9 @@ VIDEO_EXTENSIONS = frozenset(
     }
 )
 
-_EXTENSION = re.compile(rf"\.({'|'.join(sorted(one[1:] for one in VIDEO_EXTENSIONS))})(?=$|#[^/]*$)", re.IGNORECASE)
+_EXTENSION = re.compile(
+    rf"(?<=[^/])\.({'|'.join(sorted(one[1:] for one in VIDEO_EXTENSIONS))})(?=$|#[^/]*$)", re.IGNORECASE
+)
 
 
 def open_video(path: str | Path, *, modality: Modality = "rgb", index_cache: bool = False) -> Video:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -17,11 +18,13 @@ import pytest
 from PIL import Image
 
 from counting import numbers_in, write_counting_video
-from kinema.data.annotations import Source, read_annotations
+from kinema.data.annotations import Sample, Section, Source, read_annotations
+from kinema.data.annotations.write_csv import write_csv
 from kinema.data.prepare.extract import ExtractConfig
 from kinema.data.prepare.pictures import resampled, scaled_size
+from kinema.data.prepare.targets import find_targets
 from kinema.data.prepare.work_log import WorkLog
-from kinema.data.video import VideoError, open_video
+from kinema.data.video import VideoError, open_video, without_extension
 from preparing import run
 
 LOG = ".kinema-prepare.jsonl"
@@ -122,6 +125,31 @@ def test_a_video_that_has_changed_is_done_again(videos, tmp_path, what):
     sample = next(s for s in read_annotations(Source(root=out)).samples if s.name.startswith("val/jump"))
     with open_video(sample.path) as video:
         assert len(video) == 7
+
+
+@pytest.mark.parametrize("what", ["extract", "files", "shards", "copy"])
+def test_a_video_that_is_swapped_while_it_is_opened_is_not_taken(videos, tmp_path, monkeypatch, what):
+    swapped, gone = videos / "val" / "jump" / "c.mp4", videos / "val" / "walk, slow" / "d.mp4"
+
+    def open_and_swap(path, **options):
+        video = open_video(path, **options)
+        if path == swapped:
+            shutil.copy(videos / "train" / "jump" / "a.mp4", tmp_path / "new")
+            (tmp_path / "new").rename(swapped)
+        return video
+
+    for module in ("prepare.extract", "prepare.pack_files", "section"):
+        monkeypatch.setattr(f"kinema.data.{module}.open_video", open_and_swap)
+    found = read_annotations(Source(root=videos))
+    gone.unlink()
+    monkeypatch.setattr("preparing.read_annotations", lambda source: found)
+    options = {"codec": "copy"} if what == "copy" else {}
+    report = run("shards" if what == "copy" else what, videos, tmp_path / "out", **options)
+    assert sorted(report.failures.values()) == [
+        f"{swapped}: has changed while it was read; run the command again",
+        f"{gone}: no such file or folder; check the path",
+    ]
+    assert report.num_new == 3
 
 
 def test_shards_of_a_video_that_has_changed_are_refused(videos, tmp_path):
@@ -341,8 +369,84 @@ def test_a_list_of_the_whole_replaces_one_with_gaps(videos, tmp_path):
     report = run("files", videos, out, annotations=listing)
     assert len(report.failures) == 1
     assert report.notes == [f"train with --data.root {out} --data.annotations {out / 'annotations.csv'}"]
-    assert (out / "annotations.csv").read_text() == "path,label,split,group\nval/jump/c.mp4,jump,,ann\n"
+    assert (out / "annotations.csv").read_text() == "path,label,group\nval/jump/c.mp4,jump,ann\n"
     write_counting_video(bad, num_frames=3)
     report = run("files", videos, out, annotations=listing)
     assert report.notes == [f"train with --data.root {out} --data.annotations {out / 'list.csv'}"]
     assert sorted(path.name for path in out.glob("*.csv")) == ["list.csv"]
+
+
+@pytest.mark.parametrize("what", ["extract", "files"])
+@pytest.mark.parametrize(
+    ("header", "rows"),
+    [
+        ("path,label,start,end,split", ["{},jump,0,0.25,train", "{},walk,0.1,0.3,train", "bad.mp4,walk,0,1,val"]),
+        ("path,labels,group", ["{},jump;walk,ann", "bad.mp4,walk,ben"]),
+        ("path,labels,start,end", ["{},jump;walk,0,0.25", "{},walk,0.25,0.5", "bad.mp4,walk,0,1"]),
+    ],
+    ids=["segments", "multi-label", "both"],
+)
+def test_parts_and_several_classes_stay_where_a_video_cannot_be_read(videos, tmp_path, what, header, rows):
+    listing, out = tmp_path / "list.csv", tmp_path / "out"
+    listing.write_text("\n".join([header, *(row.format("val/jump/c.mp4") for row in rows)]))
+    (videos / "bad.mp4").write_bytes(b"no video")
+    report = run(what, videos, out, annotations=listing)
+    assert len(report.failures) == 1
+    assert report.notes == [f"train with --data.root {out} --data.annotations {out / 'annotations.csv'}"]
+    before = read_annotations(Source(root=videos, annotations=listing))
+    after = read_annotations(Source(root=out, annotations=out / "annotations.csv"))
+    assert after.multi_label == before.multi_label
+    assert [(s.class_names, s.split, s.group, s.section) for s in after.samples] == [
+        (s.class_names, s.split, s.group, s.section) for s in before.samples if s.path.name != "bad.mp4"
+    ]
+    assert {s.path for s in after.samples} == {out / ("val/jump/c" if what == "extract" else "val/jump/c.mp4")}
+
+
+def test_a_list_without_rows_is_not_advised(videos, tmp_path):
+    listing, out = tmp_path / "list.csv", tmp_path / "out"
+    listing.write_text("path,label\nbad.mp4,jump\n")
+    (videos / "bad.mp4").write_bytes(b"no video")
+    report = run("files", videos, out, annotations=listing)
+    assert report.notes == [f"no list of samples is in {out}, for none of the videos can be read"]
+    assert not list(out.glob("*.csv"))
+
+
+def test_samples_that_no_csv_can_hold_are_counted(tmp_path):
+    samples = [
+        Sample(Path("a"), "jump", section=Section(0, 8, "frames")),
+        Sample(Path("b"), ""),
+        Sample(Path("c"), "jump", also=("walk",)),
+    ]
+    assert write_csv(tmp_path / "list.csv", samples, multi_label=False) == 0
+    assert not (tmp_path / "list.csv").exists()
+    assert write_csv(tmp_path / "list.csv", samples, multi_label=True) == 1
+    assert (tmp_path / "list.csv").read_text() == "path,labels\nc,jump;walk\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("jump/v1.MP4", "jump/v1"),
+        ("jump/v1.mp4#0-0.2s", "jump/v1#0-0.2s"),
+        ("jump/v1.2", "jump/v1.2"),
+        ("a.mp4/frames", "a.mp4/frames"),
+        ("jump/.mp4", "jump/.mp4"),
+    ],
+)
+def test_only_the_extension_of_a_video_is_taken_off_a_name(name, expected):
+    assert without_extension(name) == expected
+
+
+def test_the_key_of_a_part_of_a_video_in_a_shard_has_no_extension_in_it(videos, tmp_path):
+    (tmp_path / "list.csv").write_text("path,label,start,end\nval/jump/c.mp4,jump,0,0.2\n")
+    run("shards", videos, tmp_path / "out", annotations=tmp_path / "list.csv")
+    with tarfile.open(tmp_path / "out" / "data-000000.tar") as tar:
+        assert {name.rpartition("-")[0] for name in tar.getnames()} == {"val/jump/c#0-0_2s"}
+
+
+@pytest.mark.parametrize(("suffix", "expected"), [("", ["deep/v"]), (".mp4", ["deep/v.mp4"])])
+def test_parts_of_a_video_outside_of_the_root_have_one_new_name(tmp_path, suffix, expected):
+    parts = [Section(0, 1), Section(1, 2.5)]
+    path = tmp_path / "elsewhere" / "v.mkv"
+    samples = [Sample(path, "jump", name=f"deep/v.mkv{part.mark}", section=part) for part in parts]
+    assert [target.name for target in find_targets(samples, root=tmp_path / "root", suffix=suffix)] == expected

@@ -19,7 +19,7 @@ from kinema.data.prepare.jobs import Jobs, StoppedError
 from kinema.data.prepare.pictures import resampled, scale, scaled_size
 from kinema.data.prepare.report import Report
 from kinema.data.prepare.targets import Target, find_targets, write_annotations
-from kinema.data.prepare.work_log import WorkLog, is_done, stamp
+from kinema.data.prepare.work_log import WorkLog, is_done, unchanged
 from kinema.data.video import VideoError, open_video
 from kinema.data.video_base import Video
 from kinema.wording import check
@@ -100,16 +100,13 @@ def extract(
 
 def _extract_one(target: Target, log: WorkLog, config: ExtractConfig, stop: Event) -> list[int]:
     """Writes the frames of one video; returns the stamp of what they were taken from."""
-    with open_video(target.source) as video:
-        before = stamp(target.source)
+    with unchanged(target.source) as before, open_video(target.source) as video:
         partial = log.partial(str(target.number))
         partial.mkdir()
         numbers = resampled(len(video), video.fps, config.fps)
         _write_frames(video, numbers, partial, config, stop)
         rate = rate_text(fps=config.fps or video.fps, num_frames=len(numbers))
         (partial / RATE_FILE).write_text(rate, encoding="utf-8")
-    if stamp(target.source) != before:
-        raise VideoError(f"{target.source}: has changed while it was read; run the command again")
     place = log.folder / target.name
     if place.is_dir():  # frames of what the video was before, or nobody's
         place.rename(log.partial(f"{target.number}-before"))

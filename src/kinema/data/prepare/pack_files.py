@@ -14,7 +14,7 @@ from kinema.data.prepare.jobs import Jobs
 from kinema.data.prepare.pictures import uneven_times
 from kinema.data.prepare.report import Report
 from kinema.data.prepare.targets import Target, find_targets, write_annotations
-from kinema.data.prepare.work_log import WorkLog, is_done, stamp
+from kinema.data.prepare.work_log import WorkLog, is_done, unchanged
 from kinema.data.video import VideoError, open_video
 from kinema.wording import check
 
@@ -72,12 +72,9 @@ def pack_files(
 
 def _pack_one(target: Target, log: WorkLog, encoding: Encoding, stop: Event) -> list[int]:
     """Encodes one video; returns the stamp of what was encoded."""
-    with open_video(target.source) as video:
-        before = stamp(target.source)
+    with unchanged(target.source) as before, open_video(target.source) as video:
         partial = log.partial(f"{target.number}{SUFFIX}")
         times = uneven_times(target.source, length=len(video), fps=video.fps)
         encode(video, partial, encoding, times=times, stop=stop)
-    if stamp(target.source) != before:
-        raise VideoError(f"{target.source}: has changed while it was read; run the command again")
     put_in_place(partial, log.folder / target.name)
     return before

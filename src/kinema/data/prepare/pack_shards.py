@@ -25,11 +25,10 @@ from kinema.data.prepare.encode import Encoding, encode
 from kinema.data.prepare.jobs import Jobs
 from kinema.data.prepare.pictures import uneven_times
 from kinema.data.prepare.report import Report
-from kinema.data.prepare.targets import without_extension
-from kinema.data.prepare.work_log import WorkLog, is_done, stamp
+from kinema.data.prepare.work_log import WorkLog, is_done, stamp, unchanged
 from kinema.data.section import open_sample
 from kinema.data.shards import num_bytes, open_bytes
-from kinema.data.video import VideoError
+from kinema.data.video import VideoError, without_extension
 from kinema.wording import check, listed
 
 _STAGED: Final = ".staged"
@@ -160,15 +159,12 @@ def _pieces(
         staged = f"{_STAGED}/{hashlib.sha256(sample.name.encode('utf-8', 'surrogateescape')).hexdigest()[:24]}"
         if is_done(log, staged, sample.path):
             return _Piece(sample, log.folder / staged, ".mp4", log.done[staged]["source"])
-        with open_sample(sample) as video:
-            before = stamp(sample.path)
+        with unchanged(sample.path) as before, open_sample(sample) as video:
             partial = log.partial(number[sample.name])
             times = None
             if sample.section is None:
                 times = uneven_times(sample.path, length=len(video), fps=video.fps)
             encode(video, partial, encoding, times=times, stop=stop)
-        if stamp(sample.path) != before:
-            raise VideoError(f"{sample.path}: has changed while it was read; run the command again")
         put_in_place(partial, log.folder / staged)
         return _Piece(sample, log.folder / staged, ".mp4", before)
 
@@ -185,8 +181,9 @@ def _as_it_is(sample: Sample) -> _Piece:
     """Takes a file as it is, if it can be opened."""
     if sample.section is not None or sample.path.is_dir():
         raise VideoError(f"{sample.name}: a part of a video or a folder of frames cannot be copied; take a codec")
-    open_sample(sample).close()
-    return _Piece(sample, sample.path, PurePosixPath(sample.path.name).suffix.lower() or ".mp4", stamp(sample.path))
+    with unchanged(sample.path) as before:
+        open_sample(sample).close()
+    return _Piece(sample, sample.path, PurePosixPath(sample.path.name).suffix.lower() or ".mp4", before)
 
 
 def _in_shards(pieces: Iterator[_Piece], *, size: int) -> Iterator[list[_Piece]]:

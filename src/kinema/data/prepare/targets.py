@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from kinema.data.annotations import Annotations, Sample, Section, Source, read_annotations
-from kinema.data.annotations.csv_file import COLUMNS
+from kinema.data.annotations.write_csv import write_csv
 from kinema.data.atomic import write_atomically
 from kinema.data.shards import member_of
-from kinema.data.video import VIDEO_EXTENSIONS
+from kinema.data.video import VIDEO_EXTENSIONS, without_extension
 
 NEW_LIST: Final = "annotations.csv"
 """Name of the list that is written where a copy of the old ones would not do."""
@@ -37,12 +35,6 @@ class Target:
     """The video."""
     name: str
     """Its name in the new dataset, with forward slashes."""
-
-
-def without_extension(name: str) -> str:
-    """Returns a name without the extension of a video; frames in folders have none."""
-    path = PurePosixPath(name)
-    return str(path.with_suffix("")) if path.suffix.lower() in VIDEO_EXTENSIONS else str(path)
 
 
 def find_targets(samples: Sequence[Sample], *, root: Path, suffix: str) -> list[Target]:
@@ -75,7 +67,7 @@ def find_targets(samples: Sequence[Sample], *, root: Path, suffix: str) -> list[
 def new_name(sample: Sample, *, root: Path, suffix: str) -> str:
     """Returns the name of a sample's video in the new dataset."""
     beneath = sample.path.is_relative_to(root) and member_of(sample.path) is None
-    name = sample.path.relative_to(root) if beneath else PurePosixPath(sample.name)
+    name = sample.path.relative_to(root) if beneath else PurePosixPath(sample.file_name)
     return without_extension(name.as_posix().lstrip("/")) + suffix
 
 
@@ -97,11 +89,12 @@ def write_annotations(
     Returns:
         What a person must know: which file to name in training, and what was lost.
     """
-    expected = {}
+    kept = {}
     for sample in annotations.samples:
         name = new_name(sample, root=source.root, suffix=suffix)
         if name not in unreadable:
-            expected[name, sample.section] = (sample.class_names, sample.split, sample.group)
+            kept[name, sample.section] = replace(sample, name=name)
+    expected = {key: (sample.class_names, sample.split, sample.group) for key, sample in kept.items()}
     if not annotations.files:
         return _verdict(annotations, Source(root=out), expected, source, suffix=suffix) or ()
     (out / NEW_LIST).unlink(missing_ok=True)  # of a run in which videos were missing
@@ -117,7 +110,7 @@ def write_annotations(
         return () if place is None else (f"train with --data.root {out} --data.annotations {place}",)
     for copy in copies:
         copy.unlink()
-    return _write_list(annotations, out, expected)
+    return _write_list(annotations, out, [kept[key] for key in sorted(kept, key=_order)])
 
 
 def _verdict(
@@ -150,21 +143,24 @@ def _copy(path: Path, source: Source, out: Path, *, suffix: str) -> Path:
     return target
 
 
-def _write_list(annotations: Annotations, out: Path, expected: _Content) -> tuple[str, ...]:
+def _order(key: tuple[str, Section | None]) -> tuple[str, float, float]:
+    name, section = key
+    return (name, section.start, section.end) if section else (name, 0.0, 0.0)
+
+
+def _write_list(annotations: Annotations, out: Path, samples: Sequence[Sample]) -> tuple[str, ...]:
     """Writes all samples as one CSV."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(COLUMNS)
-    lost = 0
-    for (name, section), (classes, split, group) in sorted(expected.items(), key=lambda item: item[0][0]):
-        if section is not None or len(classes) != 1:
-            lost += 1
-        else:
-            rows.writerow((name, classes[0], split or "", group or ""))
-    write_atomically(out / NEW_LIST, text.getvalue().encode("utf-8", "surrogateescape"))
-    notes = [f"train with --data.root {out} --data.annotations {out / NEW_LIST}"]
-    if annotations.class_names != tuple(sorted(annotations.class_names)):
-        notes.append("classes are in alphabetical order there, not in that of the dataset's own list")
-    if lost:
-        notes.append(f"{lost} samples that are parts of videos or have several or no classes stand in no list of {out}")
+    num_written = write_csv(out / NEW_LIST, samples, multi_label=annotations.multi_label)
+    notes = []
+    if num_written:
+        notes.append(f"train with --data.root {out} --data.annotations {out / NEW_LIST}")
+        if annotations.class_names != tuple(sorted(annotations.class_names)):
+            notes.append("classes are in alphabetical order there, not in that of the dataset's own list")
+    if num_written < len(samples):
+        notes.append(
+            f"{len(samples) - num_written} of {len(samples)} samples stand in no list of {out}, for a CSV cannot hold "
+            "them: parts of videos in frames, or samples without a class"
+        )
+    elif not samples:
+        notes.append(f"no list of samples is in {out}, for none of the videos can be read")
     return tuple(notes)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from kinema.data.annotations.shards import WORK_LOG
 from kinema.data.shards import member_of
+from kinema.data.video import VideoError, open_video
 
 _PARTIAL: Final = ".partial"
 
@@ -132,6 +134,28 @@ def stamp(path: Path) -> list[int]:
     with os.scandir(path) as entries:
         statuses = [entry.stat() for entry in entries]
     return [len(statuses), sum(s.st_size for s in statuses), max((s.st_mtime_ns for s in statuses), default=0)]
+
+
+@contextmanager
+def unchanged(path: Path) -> Iterator[list[int]]:
+    """Gives the stamp of a video that is opened within, and sees to it that it is the same at the end.
+
+    Raises:
+        VideoError: If it is not, or the video is not there.
+    """
+    changed = f"{path}: has changed while it was read; run the command again"
+    try:
+        before = stamp(path)
+    except OSError as error:
+        open_video(path).close()  # says why
+        raise VideoError(changed) from error
+    yield before
+    try:
+        after = stamp(path)
+    except OSError as error:
+        raise VideoError(changed) from error
+    if after != before:
+        raise VideoError(changed)
 
 
 def is_done(log: WorkLog, name: str, source: Path) -> bool:
