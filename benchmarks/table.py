@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -153,6 +154,20 @@ def decode_table(result: Result) -> str:
     return "\n".join([about, "", *lines, ""])
 
 
+def loader_table(result: Result) -> str:
+    """Lays out one run of `loader.py`."""
+    settings, rates = result["settings"], result["rates"]
+    about = (
+        f"{settings['num_files']} files, clips of {settings['num_frames']} frames, {settings['num_workers']} workers, "
+        f"{settings['repeats']} rounds; {place(result)}."
+    )
+    lines = ["| clips a second | median | lowest | highest |", "|---|---|---|---|"]
+    for name, numbers in rates.items():
+        lines.append(f"| {name} | {statistics.median(numbers):.1f} | {min(numbers):.1f} | {max(numbers):.1f} |")
+    lines.append(f"| loader / decoders | x {result['ratio']:.2f} | | |")
+    return "\n".join([about, "", *lines, ""])
+
+
 def place(result: Result) -> str:
     """Says where and with what a result was measured."""
     machine, versions = result["machine"], result["versions"]
@@ -167,6 +182,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "motion_layers": motion_layers_table,
     "million_rows": million_rows_table,
     "decode": decode_table,
+    "loader": loader_table,
 }
 
 if __name__ == "__main__":

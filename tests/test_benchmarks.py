@@ -188,3 +188,11 @@ def test_files_to_decode_have_the_keyframes_asked_for(scripts, tmp_path, monkeyp
     assert {"kinema", "kinema, cached index"} <= readers.keys()
     assert readers["kinema"](tmp_path / "a.mp4").shape == (8, 240, 320, 3)
     assert not readers.keys() & absent.keys()
+
+
+def test_the_loader_is_laid_out_beside_the_decoders():
+    settings = {"num_files": 200, "num_frames": 8, "num_workers": 2, "repeats": 3}
+    rates = {"decoders": [10.0, 12.0, 11.0], "loader": [9.0, 11.0, 10.5]}
+    text = import_module("table").loader_table({**RESULT, "settings": settings, "rates": rates, "ratio": 0.917})
+    assert "| decoders | 11.0 | 10.0 | 12.0 |" in text
+    assert "| loader / decoders | x 0.92 | | |" in text

@@ -15,12 +15,13 @@ from PIL import Image
 from kinema.data.annotations import Annotations, Source
 from kinema.data.atomic import put_in_place
 from kinema.data.frame_folder import RATE_FILE, rate_text
-from kinema.data.prepare.jobs import Jobs, StoppedError
+from kinema.data.prepare.each_video import make_each
+from kinema.data.prepare.jobs import StoppedError
 from kinema.data.prepare.pictures import resampled, scale, scaled_size
 from kinema.data.prepare.report import Report
 from kinema.data.prepare.targets import Target, find_targets, write_annotations
-from kinema.data.prepare.work_log import WorkLog, is_done, unchanged
-from kinema.data.video import VideoError, open_video
+from kinema.data.prepare.work_log import WorkLog, unchanged
+from kinema.data.video import open_video
 from kinema.data.video_base import Video
 from kinema.wording import check
 
@@ -80,20 +81,12 @@ def extract(
         OSError: If the disk is full or cannot be written to.
     """
     targets = find_targets(annotations.samples, root=source.root, suffix="")
-    report = Report(num_videos=len(targets))
     with WorkLog(out, {"command": "data extract", **asdict(config)}) as log:
 
         def work(target: Target, stop: Event) -> list[int]:
             return _extract_one(target, log, config, stop)
 
-        todo = [target for target in targets if not is_done(log, target.name, target.source)]
-        report.num_kept = len(targets) - len(todo)
-        for target, result in Jobs(work, num_workers=num_workers).run(todo, what="extracting", quiet=quiet):
-            if isinstance(result, VideoError):
-                report.failures[target.name] = str(result)
-            else:
-                log.add(target.name, source=result)
-                report.num_new += 1
+        report = make_each(targets, log, work, what="extracting", num_workers=num_workers, quiet=quiet)
         report.notes += write_annotations(annotations, source, out, suffix="", unreadable=report.failures)
     return report
 

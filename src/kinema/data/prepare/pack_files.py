@@ -9,13 +9,13 @@ from typing import Final
 
 from kinema.data.annotations import Annotations, Source
 from kinema.data.atomic import put_in_place
+from kinema.data.prepare.each_video import make_each
 from kinema.data.prepare.encode import Encoding, encode
-from kinema.data.prepare.jobs import Jobs
 from kinema.data.prepare.pictures import uneven_times
 from kinema.data.prepare.report import Report
 from kinema.data.prepare.targets import Target, find_targets, write_annotations
-from kinema.data.prepare.work_log import WorkLog, is_done, unchanged
-from kinema.data.video import VideoError, open_video
+from kinema.data.prepare.work_log import WorkLog, unchanged
+from kinema.data.video import open_video
 from kinema.wording import check
 
 SUFFIX: Final = ".mp4"
@@ -52,20 +52,12 @@ def pack_files(
     """
     check(encoding.codec != "copy", "codec", "be an encoder's for files", "copy", "copy is for --to shards")
     targets = find_targets(annotations.samples, root=source.root, suffix=SUFFIX)
-    report = Report(num_videos=len(targets))
     with WorkLog(out, {"command": "data pack", "to": "files", **asdict(encoding)}) as log:
 
         def work(target: Target, stop: Event) -> list[int]:
             return _pack_one(target, log, encoding, stop)
 
-        todo = [target for target in targets if not is_done(log, target.name, target.source)]
-        report.num_kept = len(targets) - len(todo)
-        for target, result in Jobs(work, num_workers=num_workers).run(todo, what="packing", quiet=quiet):
-            if isinstance(result, VideoError):
-                report.failures[target.name] = str(result)
-            else:
-                log.add(target.name, source=result)
-                report.num_new += 1
+        report = make_each(targets, log, work, what="packing", num_workers=num_workers, quiet=quiet)
         report.notes += write_annotations(annotations, source, out, suffix=SUFFIX, unreadable=report.failures)
     return report
 
