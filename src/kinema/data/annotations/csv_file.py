@@ -88,6 +88,7 @@ class _File(NamedTuple):
     """A file, its split, and where its paths start."""
 
     path: Path
+    text: str
     split: str | None
     place: Place
 
@@ -118,7 +119,7 @@ class _Reader:
         at = columns.index("path")
         names = (cells[at].strip() for _, cells in first if at < len(cells))
         place = find_place(names, self.source, beside=path, split=split)
-        file = _File(path, split, place)
+        file = _File(path, str(path), split, place)
         blank: list[int] = []
         filled = 0
         for line, cells in chain(first, rows):
@@ -134,7 +135,7 @@ class _Reader:
 
     def _add(self, file: _File, line: int, columns: Sequence[str], cells: Sequence[str]) -> bool:
         """Adds one row; tells whether it has a split."""
-        where = f"{file.path}, line {line}"
+        where = f"{file.text}, line {line}"
         if len(cells) != len(columns):
             raise ValueError(
                 f"{where}, must have {len(columns)} cells like the header, got {len(cells)}: {','.join(cells)!r}; "
@@ -159,7 +160,8 @@ class _Reader:
             section=section,
             where=where,
         )
-        self.class_names.update(classes)
+        if not self.class_names.issuperset(classes):
+            self.class_names.update(classes)
         self.rows.add((name, section, file.split), file=file.path, line=line)
         return bool(split or file.split)
 
@@ -197,7 +199,7 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         reader = csv.reader(file, strict=True, skipinitialspace=True)
         try:
             for cells in reader:
-                if any(cell.strip() for cell in cells):
+                if cells and (cells[0].strip() or any(cell.strip() for cell in cells)):
                     yield reader.line_num, cells
         except csv.Error as error:
             raise ValueError(
