@@ -185,3 +185,19 @@ def test_a_user_without_a_home_has_no_cache(monkeypatch: pytest.MonkeyPatch, cou
     assert cache_folder() is None
     with open_video(counting_video, index_cache=True) as video:
         assert len(video) == 40
+
+
+def test_a_file_that_cannot_be_read_for_the_cache_is_read_without_it(
+    cache: Path, counting_video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+
+    def lost(path: Path) -> bytes:
+        asked.append(path)
+        raise OSError("the network drive is gone")
+
+    monkeypatch.setattr(Path, "read_bytes", lost)
+    with open_video(counting_video, index_cache=True) as video:
+        assert len(video) == 40
+    assert counting_video in asked
+    assert not _entries(cache)

@@ -116,8 +116,8 @@ def store(path: Path, state: dict[str, Any], file: IndexedFile, num_frames: int)
     entry_path = _entry_path(path)
     if entry_path is None or time.time_ns() - max(state["mtime"], state["ctime"]) < _SETTLED_NS:
         return
-    content = _pack(CacheEntry(file.facts, file.index, num_frames, _prove_bare(path, file)), state)
     with suppress(OSError):
+        content = _pack(CacheEntry(file.facts, file.index, num_frames, _prove_bare(path, file)), state)
         entry_path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=entry_path.parent, prefix=".index")
         try:
