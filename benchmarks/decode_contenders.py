@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kinema.data.video import open_video
+from kinema.data.video.opening import open_video
 from kinema.data.views import frame_indices, segment_offsets
 
 NUM_SAMPLED = 8

@@ -19,7 +19,7 @@ import torch
 from record import write_result
 
 from kinema.data.annotations import Sample
-from kinema.data.video import VideoError, is_video, open_video
+from kinema.data.video.opening import VideoError, is_video, open_video
 from kinema.engine.loader_bench import LoaderBenchConfig, measure_loader, timed_clip
 
 

@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 from record import write_result
 
-from kinema.data.motion_files import encode_clip
-from kinema.data.split import describe_split
-from kinema.engine.data_recipe import DataRecipe
+from kinema.data.motion.files import encode_clip
+from kinema.data.split.samples import describe_split
 from kinema.engine.fingerprint import hash_data
 from kinema.engine.read_data import read_place
-from kinema.engine.recipe import Recipe
-from kinema.engine.training_data import TrainingData, read_data, split_recipe_samples, training_loader
+from kinema.engine.recipe import DataRecipe, Recipe
+from kinema.engine.training.data import TrainingData, read_data, split_recipe_samples, training_loader
 from kinema.spec import ClipSpec
 
 NUM_CLASSES = 400

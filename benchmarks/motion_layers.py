@@ -15,11 +15,11 @@ from rich.console import Console
 from step_settings import read_network
 
 from kinema.data.annotations import read_samples
-from kinema.data.motion import make_motion_dataset
+from kinema.data.motion.dataset import make_motion_dataset
 from kinema.data.views import grid_views, reversed_view
 from kinema.demo.config import DemoConfig
 from kinema.engine.evaluate import evaluate
-from kinema.engine.train import train
+from kinema.engine.training.train import train
 from kinema.models.cost import cost
 from kinema.models.temporal_layers import TEMPORAL_LAYERS
 from kinema.models.weights import load_model

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from kinema import Predictor
-from kinema.data.motion import MotionConfig, make_motion_dataset
-from kinema.engine.recipe_files import recipe_from_dict
-from kinema.engine.train import train
+from kinema.data.motion.dataset import MotionConfig, make_motion_dataset
+from kinema.engine.recipe.files import recipe_from_dict
+from kinema.engine.training.train import train
 
 
 def main() -> None:

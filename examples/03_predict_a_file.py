@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import kinema
-from kinema.data.motion import CLASS_NAMES, MotionConfig, make_motion_dataset
+from kinema.data.motion.dataset import CLASS_NAMES, MotionConfig, make_motion_dataset
 from kinema.models.classifier import VideoClassifier
 
 

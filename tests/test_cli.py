@@ -13,10 +13,10 @@ import pytest
 from torch import nn
 
 from kinema.cli import COMMANDS, main, make_parser
-from kinema.data.motion import MotionConfig
+from kinema.data.motion.dataset import MotionConfig
 from kinema.demo.config import DemoConfig
 from kinema.engine.recipe import EvaluationRecipe, Recipe
-from kinema.engine.recipe_files import field_paths
+from kinema.engine.recipe.files import field_paths
 from kinema.models.classifier import create_model
 from kinema.models.weights import save_model
 from kinema.spec import ClipSpec

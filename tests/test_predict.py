@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from kinema.data.dataset import load_views
-from kinema.data.motion_files import encode_clip
-from kinema.data.video import VideoError, open_video
+from kinema.data.motion.files import encode_clip
+from kinema.data.video.opening import VideoError, open_video
 from kinema.data.views import grid_views
 from kinema.engine.evaluate import predict_views
 from kinema.models.classifier import create_model

@@ -10,7 +10,7 @@ import torch
 
 from kinema.demo.config import DemoConfig
 from kinema.engine.recipe import Recipe
-from kinema.engine.recipe_files import load_yaml, recipe_from_dict
+from kinema.engine.recipe.files import load_yaml, recipe_from_dict
 from kinema.models.classifier import create_model
 
 FOLDER = Path(__file__).resolve().parents[1] / "recipes"

@@ -9,7 +9,7 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kinema.data.video import VideoError, open_video
+    from kinema.data.video.opening import VideoError, open_video
     from kinema.models.classifier import create_model
     from kinema.models.cost import cost
     from kinema.models.temporal_layers import TEMPORAL_LAYERS
@@ -37,11 +37,11 @@ _HOMES = {
     "TEMPORAL_LAYERS": "kinema.models.temporal_layers",
     "ClipSpec": "kinema.spec",
     "Predictor": "kinema.predict",
-    "VideoError": "kinema.data.video",
+    "VideoError": "kinema.data.video.opening",
     "cost": "kinema.models.cost",
     "create_model": "kinema.models.classifier",
     "load_model": "kinema.models.weights",
-    "open_video": "kinema.data.video",
+    "open_video": "kinema.data.video.opening",
     "temporalize": "kinema.models.temporalize",
 }
 """Public name -> the module that it lives in."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kinema.data.dataset import load_views
-from kinema.data.video import VideoError, open_video
+from kinema.data.video.opening import VideoError, open_video
 from kinema.data.views import grid_views
 from kinema.engine.device import choose_device
 from kinema.engine.evaluate import predict_views

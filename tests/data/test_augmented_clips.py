@@ -15,8 +15,8 @@ from kinema.data.annotations import read_samples
 from kinema.data.dataset import TrainingClips, load_views, measure_timing
 from kinema.data.mirror import find_mirrors
 from kinema.data.pixels import PixelAugmentation
-from kinema.data.repeats import RepeatSampler
-from kinema.data.video import open_video
+from kinema.data.samplers import RepeatSampler
+from kinema.data.video.opening import open_video
 from kinema.data.views import Augmentation, draw_view, grid_views
 from kinema.spec import ClipSpec
 

@@ -14,14 +14,14 @@ from torch.utils.data import DataLoader
 
 from kinema.data.annotations import Sample, read_samples
 from kinema.data.dataset import (
-    EpochSampler,
     TrainingClips,
     labels_of,
     load_views,
     measure_timing,
 )
 from kinema.data.mirror import find_mirrors
-from kinema.data.video import VideoError, open_video
+from kinema.data.samplers import EpochSampler
+from kinema.data.video.opening import VideoError, open_video
 from kinema.data.views import Augmentation, Crop, View, frame_indices
 from kinema.spec import ClipSpec
 

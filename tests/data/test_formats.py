@@ -10,8 +10,8 @@ import pytest
 
 from kinema.data.annotations import FORMATS, Annotations, Format, Source, TableBuilder, describe_format
 from kinema.data.annotations.formats import detect_format, read_annotations
-from kinema.engine.data_recipe import DataPlace
 from kinema.engine.read_data import read_place
+from kinema.engine.recipe import DataPlace
 
 
 def touch(root, *names):

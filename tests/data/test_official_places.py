@@ -9,8 +9,8 @@ import pytest
 
 from counting import write_counting_video
 from kinema.data.annotations import Source, read_annotations
-from kinema.data.split import split_samples
-from kinema.data.video import open_video
+from kinema.data.split.samples import split_samples
+from kinema.data.video.opening import open_video
 
 
 def write(root, name, text):

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from kinema.data.annotations import Section, Source, read_annotations
-from kinema.data.section import open_sample
-from kinema.data.split import split_samples
+from kinema.data.split.samples import split_samples
+from kinema.data.video.section import open_sample
 
 
 def read(root, text=None, *, name="all.csv", **options):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kinema.data.motion import MotionConfig, make_motion_dataset
+from kinema.data.motion.dataset import MotionConfig, make_motion_dataset
 
 
 @pytest.fixture(scope="session")

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from kinema.data.annotations import Sample
-from kinema.engine.data_recipe import DataRecipe
 from kinema.engine.evaluate_weights import check_answers, choose_samples
 from kinema.engine.fingerprint import hash_data
-from kinema.engine.recipe import Recipe
-from kinema.engine.recipe_files import recipe_to_json
+from kinema.engine.recipe import DataRecipe, Recipe
+from kinema.engine.recipe.files import recipe_to_json
 
 
 @pytest.fixture

@@ -18,14 +18,13 @@ from kinema.cli import main
 from kinema.data.annotations import Sample, Source, read_annotations
 from kinema.data.dataset import TrainingClips, multi_hot
 from kinema.data.mirror import find_mirrors
-from kinema.data.split import split_samples
+from kinema.data.split.samples import split_samples
 from kinema.data.views import Augmentation
-from kinema.engine.data_recipe import DataRecipe
 from kinema.engine.evaluate import Scores, predict_views
 from kinema.engine.fingerprint import hash_data
 from kinema.engine.multi_label import average_precisions, multi_label_loss
-from kinema.engine.recipe import ClipRecipe, ModelRecipe, OptimizerRecipe, Recipe, TrainerRecipe
-from kinema.engine.train import train
+from kinema.engine.recipe import ClipRecipe, DataRecipe, ModelRecipe, OptimizerRecipe, Recipe, TrainerRecipe
+from kinema.engine.training.train import train
 from kinema.models.classifier import create_model
 from kinema.models.weights import load_model, save_model
 from kinema.report.results import read_results

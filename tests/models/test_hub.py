@@ -288,7 +288,7 @@ def test_what_is_pushed_must_be_a_model(tmp_path: Path, capsys):
 
 def test_the_recipe_in_the_weights_keeps_a_public_name(tmp_path: Path):
     from kinema.engine.recipe import ModelRecipe, Recipe
-    from kinema.engine.recipe_files import recipe_to_json
+    from kinema.engine.recipe.files import recipe_to_json
 
     def kept(init: str) -> str:
         return json.loads(recipe_to_json(Recipe(model=ModelRecipe(init=init))))["model"]["init"]

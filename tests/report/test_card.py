@@ -11,9 +11,8 @@ import pytest
 import yaml
 
 from kinema.cli import main
-from kinema.engine.data_recipe import DataRecipe
-from kinema.engine.recipe import ModelRecipe, Recipe
-from kinema.engine.recipe_files import recipe_from_dict, recipe_to_yaml
+from kinema.engine.recipe import DataRecipe, ModelRecipe, Recipe
+from kinema.engine.recipe.files import recipe_from_dict, recipe_to_yaml
 from kinema.models.classifier import create_model
 from kinema.models.cost import cost
 from kinema.models.weights import save_model

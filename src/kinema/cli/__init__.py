@@ -40,7 +40,7 @@ INTERRUPTED = 130
 
 def train(recipe: Recipe, *, resume: bool, overwrite: bool) -> int:
     """Trains a network on videos; prints what it found and how well it does, and writes weights into --out."""
-    from kinema.engine.train import train as run
+    from kinema.engine.training.train import train as run
 
     try:
         run(recipe, resume=resume, overwrite=overwrite)
@@ -113,8 +113,8 @@ def _train_arguments(parser: CommandParser) -> None:
 
 def _run_train(values: dict[str, Any], argv: Sequence[str]) -> int:
     from kinema.engine.recipe import Recipe
-    from kinema.engine.recipe_files import build
-    from kinema.engine.run_folder import RECIPE, stored_recipe
+    from kinema.engine.recipe.files import build
+    from kinema.engine.training.run_folder import RECIPE, stored_recipe
     from kinema.wording import check
 
     resume, overwrite = values.pop("resume"), values.pop("overwrite")
@@ -140,7 +140,7 @@ def _evaluate_arguments(parser: CommandParser) -> None:
 
 def _run_evaluate(values: dict[str, Any], argv: Sequence[str]) -> int:
     from kinema.engine.recipe import EvaluationRecipe
-    from kinema.engine.recipe_files import build
+    from kinema.engine.recipe.files import build
 
     weights, json_file = values.pop("weights"), values.pop("json")
     return evaluate(weights, build(EvaluationRecipe, values), json_file=json_file)
@@ -168,7 +168,7 @@ def _demo_arguments(parser: CommandParser) -> None:
 
 def _run_demo(values: dict[str, Any], argv: Sequence[str]) -> int:
     from kinema.demo.config import DemoConfig
-    from kinema.engine.recipe_files import build
+    from kinema.engine.recipe.files import build
 
     return demo(build(DemoConfig, values))
 

@@ -11,8 +11,8 @@ from kinema.cli.data_extract import add_place, take_place
 
 if TYPE_CHECKING:
     from kinema.engine.arguments import CommandParser
-    from kinema.engine.data_recipe import DataPlace
     from kinema.engine.loader_bench import LoaderBench, LoaderBenchConfig
+    from kinema.engine.recipe import DataPlace
 
 
 def data_bench(place: DataPlace, config: LoaderBenchConfig, *, as_json: bool) -> int:
@@ -21,7 +21,7 @@ def data_bench(place: DataPlace, config: LoaderBenchConfig, *, as_json: bool) ->
 
     from kinema.engine.loader_bench import bench_loader
     from kinema.engine.read_data import read_place
-    from kinema.engine.training_data import choose_workers
+    from kinema.engine.training.data import choose_workers
 
     samples = read_place(place).samples
     most = choose_workers(place.num_workers, num_videos=len(samples))
@@ -62,7 +62,7 @@ def bench_arguments(parser: CommandParser) -> None:
 def run_bench(values: dict[str, Any], argv: Sequence[str]) -> int:
     """Calls `data_bench` with the values parsed."""
     from kinema.engine.loader_bench import LoaderBenchConfig
-    from kinema.engine.recipe_files import build
+    from kinema.engine.recipe.files import build
 
     place, as_json = take_place(values), values.pop("json")
     return data_bench(place, build(LoaderBenchConfig, values), as_json=as_json)

@@ -77,7 +77,7 @@ def check_arguments(parser: CommandParser) -> None:
 def run_check(values: dict[str, Any], argv: Sequence[str]) -> int:
     """Calls `data_check` with the values parsed."""
     from kinema.engine.check_data import CheckConfig
-    from kinema.engine.recipe_files import build
+    from kinema.engine.recipe.files import build
 
     root, json_file, quarantine = values.pop("root"), values.pop("json"), values.pop("quarantine")
     return data_check(root, build(CheckConfig, values), json_file=json_file, quarantine=quarantine)

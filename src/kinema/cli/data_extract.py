@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from kinema.data.prepare.extract import ExtractConfig
     from kinema.data.prepare.report import Report
     from kinema.engine.arguments import CommandParser
-    from kinema.engine.data_recipe import DataPlace
+    from kinema.engine.recipe import DataPlace
 
 
 def data_extract(place: DataPlace, out: str, config: ExtractConfig) -> int:
     """Writes every video of a dataset as a folder of frames; interrupted and started again, it goes on."""
     from kinema.data.prepare.extract import extract
     from kinema.engine.read_data import read_place, source_of
-    from kinema.engine.training_data import choose_workers
+    from kinema.engine.training.data import choose_workers
 
     check_out(place, out)
     annotations = read_place(place)
@@ -58,7 +58,7 @@ def add_place(parser: CommandParser) -> None:
 
 def take_place(values: dict[str, Any]) -> DataPlace:
     """Takes the values of `add_place` out of those parsed."""
-    from kinema.engine.data_recipe import DataPlace
+    from kinema.engine.recipe import DataPlace
 
     names = ("root", "annotations", "format", "class_list", "fold", "num_workers")
     return DataPlace(**{name: values.pop(name) for name in names})
@@ -74,7 +74,7 @@ def extract_arguments(parser: CommandParser) -> None:
 def run_extract(values: dict[str, Any], argv: Sequence[str]) -> int:
     """Calls `data_extract` with the values parsed."""
     from kinema.data.prepare.extract import ExtractConfig
-    from kinema.engine.recipe_files import build
+    from kinema.engine.recipe.files import build
 
     place, out = take_place(values), values.pop("out")
     return data_extract(place, out, build(ExtractConfig, values))

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kinema.data.annotations import Annotations
-    from kinema.data.flow import FlowConfig
+    from kinema.data.flow.extract import FlowConfig
     from kinema.engine.arguments import CommandParser
-    from kinema.engine.data_recipe import DataPlace
+    from kinema.engine.recipe import DataPlace
 
 UNREADABLE = 1
 
 
 def data_flow(place: DataPlace, out: str, config: FlowConfig) -> int:
     """Extracts the optical flow of videos into folders of pictures; stopped and started again, it goes on."""
-    from kinema.data.flow_dataset import extract_dataset
+    from kinema.data.flow.dataset import extract_dataset
 
     _check_apart(Path(place.root), Path(out))
     annotations = _read(place)
@@ -50,14 +50,14 @@ def flow_arguments(parser: CommandParser) -> None:
     parser.add_argument("--class_list", type=str | None, metavar="FILE", help="Names of classes, for lists of numbers.")
     parser.add_argument("--fold", type=int, default=1, help="Which of several splits is meant.")
     parser.add_argument("--num_workers", type=int | None, help="Videos at the same time; null: one for each core.")
-    parser.add_dataclass("kinema.data.flow", "FlowConfig")
+    parser.add_dataclass("kinema.data.flow.extract", "FlowConfig")
 
 
 def run_flow(values: dict[str, Any], argv: Sequence[str]) -> int:
     """Calls `data_flow` with the values parsed."""
-    from kinema.data.flow import FlowConfig
-    from kinema.engine.data_recipe import DataPlace
-    from kinema.engine.recipe_files import build
+    from kinema.data.flow.extract import FlowConfig
+    from kinema.engine.recipe import DataPlace
+    from kinema.engine.recipe.files import build
 
     out = values.pop("out")
     names = ("root", "annotations", "format", "class_list", "fold", "num_workers")
@@ -68,7 +68,7 @@ def run_flow(values: dict[str, Any], argv: Sequence[str]) -> int:
 def _read(place: DataPlace) -> Annotations:
     """Reads the dataset; one video is a dataset of its own."""
     from kinema.data.annotations import Annotations, Sample
-    from kinema.data.video import is_video
+    from kinema.data.video.opening import is_video
     from kinema.engine.read_data import read_place
 
     root = Path(place.root)

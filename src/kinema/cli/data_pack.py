@@ -11,7 +11,7 @@ from kinema.cli.data_extract import add_place, check_out, say, take_place
 if TYPE_CHECKING:
     from kinema.data.prepare.encode import Encoding
     from kinema.engine.arguments import CommandParser
-    from kinema.engine.data_recipe import DataPlace
+    from kinema.engine.recipe import DataPlace
 
 To = Literal["video", "shards"]
 
@@ -21,7 +21,7 @@ def data_pack(place: DataPlace, out: str, encoding: Encoding, *, to: To, shard_m
     from kinema.data.prepare.pack_files import pack_files
     from kinema.data.prepare.pack_shards import pack_shards
     from kinema.engine.read_data import read_place, source_of
-    from kinema.engine.training_data import choose_workers
+    from kinema.engine.training.data import choose_workers
 
     check_out(place, out)
     annotations = read_place(place)
@@ -45,7 +45,7 @@ def pack_arguments(parser: CommandParser) -> None:
 def run_pack(values: dict[str, Any], argv: Sequence[str]) -> int:
     """Calls `data_pack` with the values parsed."""
     from kinema.data.prepare.encode import Encoding
-    from kinema.engine.recipe_files import build
+    from kinema.engine.recipe.files import build
 
     place, out = take_place(values), values.pop("out")
     to, shard_mb = values.pop("to"), values.pop("shard_mb")

@@ -6,7 +6,7 @@ Shapes: V views, T frames, C channels, H height, W width.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypedDict
@@ -15,19 +15,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from kinema.data.annotations.sample import Sample
 from kinema.data.annotations.table import SampleTable
 from kinema.data.mirror import Mirrors
 from kinema.data.pixels import PixelAugmentation, PixelChange, check_channels
-from kinema.data.section import open_sample
 from kinema.data.transforms import make_clip
-from kinema.data.video import Video, VideoError
+from kinema.data.video.opening import Video, VideoError
+from kinema.data.video.section import open_sample
 from kinema.data.views import Augmentation, View, draw_view, stacked_indices
 from kinema.data.windows import make_window
 from kinema.spec import ClipSpec
-from kinema.wording import check, nearest
+from kinema.wording import nearest
 
 _OPENED_AT_ONCE = 4
 
@@ -131,52 +131,6 @@ class TrainingClips(Dataset[TrainingItem]):
             return None
         rng = np.random.default_rng((self.seed, epoch, index, 2 * repeat + 1))
         return PixelChange(augmentation=self.pixels, seed=int(rng.integers(2**63)), mean=self.spec.mean)
-
-
-class EpochSampler(Sampler[tuple[int, ...]]):
-    """Yields (epoch, index) over a dataset, in an order that (seed, epoch) alone decides."""
-
-    def __init__(self, length: int, *, seed: int, shuffle: bool = True, rank: int = 0, num_ranks: int = 1) -> None:
-        """Begins at epoch 0.
-
-        All ranks together yield each sample once an epoch. Their numbers of samples may differ by one: where gradients
-        are averaged over ranks in every step, either train under `torch.distributed.algorithms.join.Join`, or leave
-        the last step of the epoch out on all of them.
-
-        Args:
-            length: Number of samples.
-            seed: Seed of the run.
-            shuffle: Whether each epoch has its own order; else the order is ascending.
-            rank: Which process of several this is, from 0 on.
-            num_ranks: How many there are; each takes every so many-th sample of the same order.
-
-        Raises:
-            ValueError: If there is no such rank.
-        """
-        check(0 <= rank < num_ranks, "rank", f"lie in [0, {num_ranks})", rank, "ranks count from 0")
-        self.length = length
-        self.seed = seed
-        self.shuffle = shuffle
-        self.rank = rank
-        self.num_ranks = num_ranks
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return len(range(self.rank, self.length, self.num_ranks))
-
-    def set_epoch(self, epoch: int) -> None:
-        """Sets the epoch that the next iteration runs through."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[tuple[int, ...]]:
-        epoch = self.epoch
-        order = (
-            np.random.default_rng((self.seed, epoch)).permutation(self.length)
-            if self.shuffle
-            else np.arange(self.length)
-        )
-        for index in map(int, order[self.rank :: self.num_ranks]):
-            yield epoch, index
 
 
 def load_views(

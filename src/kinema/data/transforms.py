@@ -16,7 +16,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from kinema.data.crops import crop_box
-from kinema.data.flow_codes import HIGHEST
+from kinema.data.flow.codes import HIGHEST
 from kinema.data.views import View
 from kinema.spec import FRAME_CHANNELS, ClipSpec
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, fields
 from shlex import quote
 from typing import Literal
 
-from kinema.data.motion import MotionConfig
-from kinema.engine.augment_recipe import AugmentRecipe
-from kinema.engine.data_recipe import DataRecipe
+from kinema.data.motion.dataset import MotionConfig
 from kinema.engine.recipe import (
+    AugmentRecipe,
     ClipRecipe,
+    DataRecipe,
     ModelRecipe,
     OptimizerRecipe,
     Precision,

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kinema.data.annotations import Sample, read_samples
-from kinema.data.motion import PARTNER, make_motion_dataset
+from kinema.data.motion.dataset import PARTNER, make_motion_dataset
 from kinema.data.views import View, grid_views, reversed_view, shuffled_view
 from kinema.demo.config import NETWORKS, DemoConfig
 from kinema.demo.story import Environment, results_json, write_story
@@ -23,10 +23,10 @@ from kinema.engine.device import choose_precision
 from kinema.engine.evaluate import Evaluation, evaluate
 from kinema.engine.fingerprint import fingerprint
 from kinema.engine.recipe import Recipe
-from kinema.engine.result import TrainingResult
-from kinema.engine.run_folder import METRICS
-from kinema.engine.train import train
-from kinema.engine.training_data import choose_workers
+from kinema.engine.training.data import choose_workers
+from kinema.engine.training.result import TrainingResult
+from kinema.engine.training.run_folder import METRICS
+from kinema.engine.training.train import train
 from kinema.engine.view_loader import Views, evaluation_loader
 from kinema.models.classifier import VideoClassifier
 from kinema.models.cost import cost

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, get_args
 
 import jsonargparse
 
-from kinema.engine.recipe_files import field_paths, load_yaml
+from kinema.engine.recipe.files import field_paths, load_yaml
 from kinema.wording import check, nearest
 
 jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)

@@ -23,9 +23,9 @@ from kinema.data.check.row_findings import row_findings
 from kinema.data.check.rows import Rows, make_rows
 from kinema.data.check.sharing import sharing_findings
 from kinema.data.quarantine import quarantine_text
-from kinema.data.video import is_video
-from kinema.engine.data_recipe import DataPlace
+from kinema.data.video.opening import is_video
 from kinema.engine.read_data import read_place
+from kinema.engine.recipe import DataPlace
 from kinema.wording import check, nearest
 
 CLASS_FOLDERS = "class_folders"

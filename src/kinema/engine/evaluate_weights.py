@@ -13,14 +13,13 @@ from kinema.data.annotations import Sample, class_names_of, describe_format, sel
 from kinema.data.mirror import Mirrors, find_mirrors
 from kinema.data.views import grid_views, protocol_name
 from kinema.engine.class_names import compare_classes
-from kinema.engine.data_recipe import DataRecipe
 from kinema.engine.device import choose_device
 from kinema.engine.evaluate import Evaluation, evaluate
 from kinema.engine.fingerprint import hash_data
 from kinema.engine.read_data import read_place, read_place_quarantine
-from kinema.engine.recipe import EvaluationRecipe, Recipe
-from kinema.engine.recipe_files import recipe_from_dict
-from kinema.engine.training_data import choose_workers, split_recipe_samples
+from kinema.engine.recipe import DataRecipe, EvaluationRecipe, Recipe
+from kinema.engine.recipe.files import recipe_from_dict
+from kinema.engine.training.data import choose_workers, split_recipe_samples
 from kinema.models.weights import load_model, read_metadata
 from kinema.wording import listed
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kinema.data.annotations import Sample, by_name
 from kinema.data.annotations.overview import facts_of
-from kinema.data.shards import member_of
+from kinema.data.video.shards import member_of
 
 PACKAGES = ("kinema", "torch", "torchvision", "timm", "lightning", "av", "numpy")
 MAX_SIZES = 10_000

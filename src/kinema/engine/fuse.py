@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from kinema.data.annotations import Sample
-from kinema.data.video import without_extension
+from kinema.data.video.opening import without_extension
 from kinema.engine.evaluate import Evaluation, Scores
 from kinema.wording import check, listed
 

@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from kinema.data.annotations import Sample
-from kinema.data.section import open_sample
 from kinema.data.transforms import make_clip
-from kinema.data.video import VideoError
-from kinema.data.video_stream import open_stream
+from kinema.data.video.opening import VideoError
+from kinema.data.video.section import open_sample
+from kinema.data.video.stream import open_stream
 from kinema.data.views import grid_views, stacked_indices
 from kinema.spec import ClipSpec
 from kinema.wording import check

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from kinema.data.annotations import Annotations, Source, by_name, read_annotations
-from kinema.data.http_range import url_of
 from kinema.data.quarantine import Quarantine, read_quarantine
-from kinema.engine.data_recipe import DataPlace
+from kinema.data.video.http_range import url_of
+from kinema.engine.recipe import DataPlace
 
 Place = TypeVar("Place", bound=DataPlace)
 

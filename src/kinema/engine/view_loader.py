@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from kinema.data.annotations import Sample
 from kinema.data.dataset import load_views
-from kinema.data.section import open_sample
-from kinema.data.video import VideoError
+from kinema.data.video.opening import VideoError
+from kinema.data.video.section import open_sample
 from kinema.data.views import View
 from kinema.spec import ClipSpec
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from kinema.data.annotations import Sample
 from kinema.data.dataset import load_views
-from kinema.data.section import open_sample
+from kinema.data.video.section import open_sample
 from kinema.data.views import grid_views
 from kinema.engine.evaluate import Evaluation, wilson_interval
 from kinema.models.cost import Cost

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from kinema.data.views import protocol_name
-from kinema.engine import run_folder
-from kinema.engine.recipe_files import recipe_to_json
+from kinema.engine.recipe.files import recipe_to_json
+from kinema.engine.training import run_folder
 from kinema.models.weights import read_metadata
 from kinema.wording import listed
 

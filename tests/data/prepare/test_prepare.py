@@ -24,7 +24,7 @@ from kinema.data.prepare.extract import ExtractConfig
 from kinema.data.prepare.pictures import resampled, scaled_size
 from kinema.data.prepare.targets import find_targets
 from kinema.data.prepare.work_log import WorkLog
-from kinema.data.video import VideoError, open_video, without_extension
+from kinema.data.video.opening import VideoError, open_video, without_extension
 from preparing import run
 
 LOG = ".kinema-prepare.jsonl"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kinema.data.annotations.sample import SPLIT_NAMES, Sample
 from kinema.data.annotations.source import Annotations, Source
-from kinema.data.video import is_video
+from kinema.data.video.opening import is_video
 from kinema.wording import listed
 
 _LAYOUT = "<root>/train/<class>/<video> and <root>/val/<class>/<video>, or <root>/<class>/<video>"

@@ -28,7 +28,7 @@ from kinema.data.annotations.class_list import is_class_list
 from kinema.data.annotations.list_files import split_of
 from kinema.data.annotations.source import Annotations, Source
 from kinema.data.annotations.text import read_beginning
-from kinema.data.http_range import url_of
+from kinema.data.video.http_range import url_of
 from kinema.wording import listed, nearest
 
 AUTO = "auto"

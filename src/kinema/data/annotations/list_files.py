@@ -12,7 +12,7 @@ from typing import NamedTuple
 from kinema.data.annotations.class_list import is_class_list
 from kinema.data.annotations.sample import SPLIT_NAMES
 from kinema.data.annotations.source import LOOKED_AT, Source
-from kinema.data.video import VIDEO_EXTENSIONS
+from kinema.data.video.opening import VIDEO_EXTENSIONS
 from kinema.wording import listed
 
 LISTS = r".*\.(txt|csv|tsv|lst)"

@@ -14,7 +14,7 @@ from kinema.data.annotations.listing import Listing, Split
 from kinema.data.annotations.sample import SPLIT_NAMES
 from kinema.data.annotations.source import is_folder
 from kinema.data.annotations.table import SampleTable, TableBuilder
-from kinema.data.video import VIDEO_EXTENSIONS
+from kinema.data.video.opening import VIDEO_EXTENSIONS
 from kinema.wording import listed
 
 _DEPTH = 4  # folders below the root: root/videos/<dataset>/train/<class>

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from kinema.data.annotations.sample import Sample
 from kinema.data.annotations.table import SPLITS, SampleTable, TableBuilder
-from kinema.data.shards import BLOCK, Member
+from kinema.data.video.shards import BLOCK, Member
 
 INDEX: Final = "index.jsonl"
 """Name of the index."""

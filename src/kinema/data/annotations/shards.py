@@ -15,8 +15,8 @@ from kinema.data.annotations.source import Annotations, Source
 from kinema.data.annotations.tar_scan import scan_shards
 from kinema.data.annotations.text import read_lines
 from kinema.data.atomic import write_atomically
-from kinema.data.http_range import read_url, url_of
-from kinema.data.video_base import VideoError
+from kinema.data.video.base import VideoError
+from kinema.data.video.http_range import read_url, url_of
 
 WORK_LOG: Final = ".kinema-prepare.jsonl"
 """What `kinema data extract` and `pack` note of their progress in the folder that they fill."""

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from kinema.data.annotations.sample import SPLIT_NAMES
 from kinema.data.annotations.shard_index import IndexHeader, Row, is_safe
-from kinema.data.video import VIDEO_EXTENSIONS
+from kinema.data.video.opening import VIDEO_EXTENSIONS
 from kinema.wording import listed
 
 _NAME: Final = re.compile(r"(?P<key>(?:.*/)?[^/.]+)\.(?P<extension>[^/]+)", re.DOTALL)

@@ -6,8 +6,8 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from kinema.data.frame_folder import is_frame_folder
-from kinema.data.video import VIDEO_EXTENSIONS
+from kinema.data.video.frame_folder import is_frame_folder
+from kinema.data.video.opening import VIDEO_EXTENSIONS
 
 
 def videos_on_disk(folder: str, *, known: Collection[str] = ()) -> Iterator[str]:

@@ -11,9 +11,9 @@ from typing import Literal
 
 import av
 
-from kinema.data.video import Video, VideoError, modality_of, open_video
-from kinema.data.video_file import VideoFile
-from kinema.data.video_stream import all_frames, open_stream
+from kinema.data.video.file import VideoFile
+from kinema.data.video.opening import Video, VideoError, modality_of, open_video
+from kinema.data.video.stream import all_frames, open_stream
 
 Decode = Literal["all", "ends", "none"]
 """How much of each video is decoded: every frame, the first and the last, or none: then its packets are counted."""

@@ -6,8 +6,8 @@ from kinema.data.annotations.sample import Sample
 from kinema.data.check.files import Files
 from kinema.data.check.findings import Finding, Item, found
 from kinema.data.check.rows import Rows
-from kinema.data.section import frames_of, no_frame
-from kinema.data.video import ASSUMED_FPS
+from kinema.data.video.opening import ASSUMED_FPS
+from kinema.data.video.section import frames_of, no_frame
 
 
 def row_findings(rows: Rows, files: Files, *, num_frames: int) -> list[Finding]:

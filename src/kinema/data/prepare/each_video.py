@@ -9,7 +9,7 @@ from kinema.data.prepare.jobs import Jobs
 from kinema.data.prepare.report import Report
 from kinema.data.prepare.targets import Target
 from kinema.data.prepare.work_log import WorkLog, is_done
-from kinema.data.video import VideoError
+from kinema.data.video.opening import VideoError
 
 
 def make_each(

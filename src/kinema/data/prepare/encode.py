@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from kinema.data.prepare.jobs import StoppedError
 from kinema.data.prepare.pictures import TICKS, scaled_size
-from kinema.data.video import VideoError, open_video
-from kinema.data.video_base import Video
+from kinema.data.video.base import Video
+from kinema.data.video.opening import VideoError, open_video
 from kinema.wording import check
 
 _ENCODERS: Final = {

@@ -14,15 +14,15 @@ from PIL import Image
 
 from kinema.data.annotations import Annotations, Source
 from kinema.data.atomic import put_in_place
-from kinema.data.frame_folder import RATE_FILE, rate_text
 from kinema.data.prepare.each_video import make_each
 from kinema.data.prepare.jobs import StoppedError
 from kinema.data.prepare.pictures import resampled, scale, scaled_size
 from kinema.data.prepare.report import Report
 from kinema.data.prepare.targets import Target, find_targets, write_annotations
 from kinema.data.prepare.work_log import WorkLog, unchanged
-from kinema.data.video import open_video
-from kinema.data.video_base import Video
+from kinema.data.video.base import Video
+from kinema.data.video.frame_folder import RATE_FILE, rate_text
+from kinema.data.video.opening import open_video
 from kinema.wording import check
 
 _TEMPLATE: Final = re.compile(r"[^{}/\\]*\{:0?\d*d\}\.(jpg|jpeg|png|webp)", re.IGNORECASE)

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from rich.console import Console
 from rich.progress import track
 
-from kinema.data.video import VideoError
+from kinema.data.video.opening import VideoError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

@@ -15,7 +15,7 @@ from kinema.data.prepare.pictures import uneven_times
 from kinema.data.prepare.report import Report
 from kinema.data.prepare.targets import Target, find_targets, write_annotations
 from kinema.data.prepare.work_log import WorkLog, unchanged
-from kinema.data.video import open_video
+from kinema.data.video.opening import open_video
 from kinema.wording import check
 
 SUFFIX: Final = ".mp4"

@@ -26,9 +26,9 @@ from kinema.data.prepare.jobs import Jobs
 from kinema.data.prepare.pictures import uneven_times
 from kinema.data.prepare.report import Report
 from kinema.data.prepare.work_log import WorkLog, is_done, stamp, unchanged
-from kinema.data.section import open_sample
-from kinema.data.shards import num_bytes, open_bytes
-from kinema.data.video import VideoError, without_extension
+from kinema.data.video.opening import VideoError, without_extension
+from kinema.data.video.section import open_sample
+from kinema.data.video.shards import num_bytes, open_bytes
 from kinema.wording import check, listed
 
 _STAGED: Final = ".staged"

@@ -17,7 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from kinema.data.video_stream import open_stream
+from kinema.data.video.stream import open_stream
 
 TICKS: Final = 90_000
 """Ticks of a second in files whose frames do not follow each other steadily."""

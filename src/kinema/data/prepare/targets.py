@@ -11,8 +11,8 @@ from typing import Final
 from kinema.data.annotations import Annotations, Sample, Section, Source, read_annotations
 from kinema.data.annotations.write_csv import write_csv
 from kinema.data.atomic import write_atomically
-from kinema.data.shards import member_of
-from kinema.data.video import VIDEO_EXTENSIONS, without_extension
+from kinema.data.video.opening import VIDEO_EXTENSIONS, without_extension
+from kinema.data.video.shards import member_of
 
 NEW_LIST: Final = "annotations.csv"
 """Name of the list that is written where a copy of the old ones would not do."""

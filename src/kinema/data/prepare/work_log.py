@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from kinema.data.annotations.shards import WORK_LOG
-from kinema.data.shards import member_of
-from kinema.data.video import VideoError, open_video
+from kinema.data.video.opening import VideoError, open_video
+from kinema.data.video.shards import member_of
 
 _PARTIAL: Final = ".partial"
 

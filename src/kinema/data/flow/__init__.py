@@ -1,0 +1,1 @@
+"""Optical flow: extracting it, its layouts on disk, reading it."""

@@ -1,0 +1,97 @@
+"""In which order an epoch goes through the samples of a dataset.
+
+Repeated augmentation: Hoffer et al. 2020, "Augment your batch", arXiv 1901.09335.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from kinema.wording import check
+
+
+class EpochSampler(Sampler[tuple[int, ...]]):
+    """Yields (epoch, index) over a dataset, in an order that (seed, epoch) alone decides."""
+
+    def __init__(self, length: int, *, seed: int, shuffle: bool = True, rank: int = 0, num_ranks: int = 1) -> None:
+        """Begins at epoch 0.
+
+        All ranks together yield each sample once an epoch. Their numbers of samples may differ by one: where gradients
+        are averaged over ranks in every step, either train under `torch.distributed.algorithms.join.Join`, or leave
+        the last step of the epoch out on all of them.
+
+        Args:
+            length: Number of samples.
+            seed: Seed of the run.
+            shuffle: Whether each epoch has its own order; else the order is ascending.
+            rank: Which process of several this is, from 0 on.
+            num_ranks: How many there are; each takes every so many-th sample of the same order.
+
+        Raises:
+            ValueError: If there is no such rank.
+        """
+        check(0 <= rank < num_ranks, "rank", f"lie in [0, {num_ranks})", rank, "ranks count from 0")
+        self.length = length
+        self.seed = seed
+        self.shuffle = shuffle
+        self.rank = rank
+        self.num_ranks = num_ranks
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(range(self.rank, self.length, self.num_ranks))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Sets the epoch that the next iteration runs through."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[tuple[int, ...]]:
+        epoch = self.epoch
+        order = (
+            np.random.default_rng((self.seed, epoch)).permutation(self.length)
+            if self.shuffle
+            else np.arange(self.length)
+        )
+        for index in map(int, order[self.rank :: self.num_ranks]):
+            yield epoch, index
+
+
+class RepeatSampler(EpochSampler):
+    """Yields (epoch, index, repeat): every sample in every epoch, so many times, all of them in one batch.
+
+    So Hoffer et al. do it, and mmaction2, with batches that grow; here a batch keeps its size and has fewer samples.
+    timm instead shortens the epoch to as many clips as there are samples, so that it sees only a part of them. Within a
+    batch all samples come once before the first comes again, so that neighbours, which MixUp and CutMix mix, are
+    different samples wherever a batch holds two.
+    """
+
+    def __init__(self, length: int, *, seed: int, repeats: int, batch_size: int) -> None:
+        """Begins at epoch 0.
+
+        Args:
+            length: Number of samples.
+            seed: Seed of the run.
+            repeats: Clips of each sample.
+            batch_size: Clips of a batch, a multiple of the repeats.
+
+        Raises:
+            ValueError: If the repeats do not divide the batch.
+        """
+        divides = repeats >= 1 and batch_size % repeats == 0
+        check(divides, "repeats", f"divide the batch of {batch_size} clips", repeats, "1 turns repeats off")
+        super().__init__(length, seed=seed)
+        self.repeats = repeats
+        self.num_together = batch_size // repeats
+
+    def __len__(self) -> int:
+        return self.length * self.repeats
+
+    def __iter__(self) -> Iterator[tuple[int, ...]]:
+        keys = super().__iter__()
+        while together := list(itertools.islice(keys, self.num_together)):
+            for repeat in range(self.repeats):
+                yield from ((*key, repeat) for key in together)

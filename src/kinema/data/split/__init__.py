@@ -1,0 +1,1 @@
+"""Dividing samples into training and validation."""

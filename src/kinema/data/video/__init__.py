@@ -1,0 +1,1 @@
+"""Reading a video, wherever it is stored: files, folders of frames, shards, sections of long ones."""

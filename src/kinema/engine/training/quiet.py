@@ -1,0 +1,50 @@
+"""Keeps Lightning's voice down, and turns the ways in which it ends a run back into what went wrong."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kinema.data.video.opening import VideoError
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keeps back what Lightning says of devices and workers: the choices are made here, and said where they matter."""
+    loggers = [logging.getLogger(f"lightning.{part}.utilities.rank_zero") for part in ("pytorch", "fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r".*does not have many workers")
+            warnings.filterwarnings("ignore", message=r".*`training_step` returned `None`")  # no readable video in it
+            warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", category=FutureWarning)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turns the ways in which Lightning and its workers end a run back into what went wrong.
+
+    Raises:
+        KeyboardInterrupt: In place of Lightning's exit on one; it also leaves the signal ignored.
+        VideoError: In one line, without the traceback of the worker that met it.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, handler)
+            raise KeyboardInterrupt from error
+        raise
+    except VideoError as error:
+        line = str(error).strip().splitlines()[-1]
+        raise VideoError(line.partition("VideoError: ")[2] or line) from error

@@ -1,0 +1,208 @@
+"""What one training step and one validation are, for Lightning's loop.
+
+Shapes: N clips, T frames, C channels, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+
+from kinema.data.dataset import TrainingItem
+from kinema.data.samplers import EpochSampler
+from kinema.data.views import protocol_name
+from kinema.engine.evaluate import Scores
+from kinema.engine.multi_label import multi_label_loss
+from kinema.engine.recipe import OptimizerRecipe, Recipe
+from kinema.engine.training.loss import dominant_labels, mix, training_loss
+from kinema.engine.training.unreadable import UnreadableVideos
+from kinema.engine.view_loader import ViewBatch
+from kinema.models.classifier import VideoClassifier
+
+
+class VideoTask(L.LightningModule):
+    """Trains a classifier by cross-entropy and scores it on the path that `evaluate` walks.
+
+    Where a video may show several classes, the loss is the binary cross-entropy of each.
+    """
+
+    def __init__(
+        self,
+        model: VideoClassifier,
+        *,
+        train_loader: DataLoader[TrainingItem],
+        val_loader: DataLoader[Any],
+        recipe: Recipe,
+        num_epochs: int,
+        steps_per_epoch: int,
+        data_hash: str,
+        unreadable: UnreadableVideos | None = None,
+    ) -> None:
+        """Remembers what the hooks need.
+
+        Args:
+            model: What is trained.
+            train_loader: Training clips, with an `EpochSampler`.
+            val_loader: Centre views of the held-out videos.
+            recipe: How the weights move, how batches are mixed and labels smoothed, and the seed of that.
+            num_epochs: Length of the learning rate's schedule.
+            steps_per_epoch: Optimization steps of an epoch.
+            data_hash: Of the dataset; a run is not resumed on another one.
+            unreadable: Counts the videos whose clips are missing in a batch.
+        """
+        super().__init__()
+        self.model = model
+        self.train_loader = train_loader
+        self.val_loader = val_loader
+        self.recipe = recipe
+        self.num_epochs = num_epochs
+        self.steps_per_epoch = steps_per_epoch
+        self.data_hash = data_hash
+        self.unreadable = unreadable
+        self.scores: Scores | None = None
+
+    def train_dataloader(self) -> DataLoader[TrainingItem]:
+        """Returns the loader, at the epoch that begins.
+
+        Lightning begins to iterate before it first tells the sampler the epoch, which after a resume is not the first.
+        """
+        assert isinstance(self.train_loader.sampler, EpochSampler)
+        self.train_loader.sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
+        return self.train_loader
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Returns the loader of the held-out videos."""
+        return self.val_loader
+
+    def training_step(self, batch: TrainingItem, batch_idx: int) -> Tensor | None:
+        """Returns the loss of a batch of clips [N, T, C, H, W]; none where no video of it can be read.
+
+        Mixing depends on (seed, epoch, batch_idx) alone.
+
+        Raises:
+            ValueError: If the loss is not finite.
+            VideoError: If too many videos cannot be read.
+        """
+        if self.unreadable is not None:
+            self.unreadable.note(batch)
+        if "clip" not in batch:
+            return None
+        clips, targets = batch["clip"], torch.as_tensor(batch["label"])
+        augment, num_classes = self.recipe.augment, len(self.model.spec.class_names)
+        key = (self.recipe.seed, self.current_epoch, batch_idx)
+        clips, targets = mix(clips, targets, augment=augment, num_classes=num_classes, key=key)
+        logits = self.model(clips)  # [N, K]
+        if self.model.spec.multi_label:
+            loss = multi_label_loss(logits, targets, smoothing=augment.label_smoothing)
+            right = targets.gather(1, logits.argmax(dim=1, keepdim=True))
+        else:
+            loss = training_loss(logits, targets, smoothing=augment.label_smoothing)
+            right = logits.argmax(dim=1) == dominant_labels(targets)
+        if not torch.isfinite(loss):
+            self._refuse(loss, torch.as_tensor(batch["index"]))
+        metrics = {"train_loss": loss.detach(), "train_top1": right.float().mean()}
+        self.log_dict(metrics, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(clips))
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Starts a new tally."""
+        samples = self.val_loader.dataset.samples  # type: ignore[attr-defined]
+        spec = self.model.spec
+        self.scores = Scores(
+            samples,
+            class_names=spec.class_names,
+            protocol=protocol_name(1, 1, sampling=spec.sampling),
+            multi_label=spec.multi_label,
+        )
+
+    def validation_step(self, batch: ViewBatch) -> None:
+        """Scores the views of some videos."""
+        assert self.scores is not None
+        self.scores.add(batch, self.model)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the scores."""
+        assert self.scores is not None
+        evaluation = self.scores.result()
+        scores = {"val_loss": evaluation.loss, "val_top1": evaluation.top1}
+        if evaluation.mean_average_precision is not None:
+            scores["val_map"] = evaluation.mean_average_precision
+        self.log_dict(scores, prog_bar=True)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Returns the optimizer with the schedule of its learning rate, one factor a step."""
+
+        def factor(step: int) -> float:
+            return learning_rate_factor(
+                step / self.steps_per_epoch, num_epochs=self.num_epochs, recipe=self.recipe.optimizer
+            )
+
+        optimizer = make_optimizer(self.model, self.recipe.optimizer)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
+        """Notes which data the run is on."""
+        checkpoint["kinema_data"] = self.data_hash
+
+    def on_load_checkpoint(self, checkpoint: dict[str, object]) -> None:
+        """Refuses to go on with other data.
+
+        Raises:
+            ValueError: If the data is not that of the checkpoint.
+        """
+        if checkpoint["kinema_data"] != self.data_hash:
+            raise ValueError(
+                "data.root must hold the videos that the run began with, got other ones; "
+                "put them back, or start a new run from its weights with --model.init"
+            )
+
+    def _refuse(self, loss: Tensor, indices: Tensor) -> None:
+        """Stops a run whose loss is lost."""
+        samples = self.train_loader.dataset.samples  # type: ignore[attr-defined]
+        names = ", ".join(samples[index].name for index in indices.tolist()[:3])
+        raise ValueError(
+            f"loss must stay finite, got {loss.item()} in epoch {self.current_epoch + 1} at {names}; lower "
+            "--optimizer.learning_rate, lower --trainer.clip_norm, or train with --trainer.precision 32-true"
+        )
+
+
+def make_optimizer(model: nn.Module, recipe: OptimizerRecipe) -> Optimizer:
+    """Returns the optimizer of a model; vectors (biases, batch norm) have no weight decay."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if recipe.name == "sgd":
+        return SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum)
+    return AdamW(groups, lr=recipe.learning_rate, betas=(recipe.momentum, 0.999))
+
+
+def learning_rate_factor(epoch: float, *, num_epochs: int, recipe: OptimizerRecipe) -> float:
+    """What the peak learning rate is multiplied with.
+
+    Args:
+        epoch: Time since the start, in epochs.
+        num_epochs: Length of the run.
+        recipe: Gives warm-up and schedule.
+
+    Returns:
+        A factor in (0, 1]; the warm-up climbs from a hundredth.
+    """
+    warmup = num_epochs / 20 if recipe.warmup_epochs is None else recipe.warmup_epochs
+    if epoch < warmup:
+        return 0.01 + 0.99 * epoch / warmup
+    if recipe.schedule == "constant":
+        return 1.0
+    if recipe.schedule == "steps":
+        return recipe.gamma ** sum(epoch >= milestone for milestone in recipe.milestones)
+    progress = min(1.0, (epoch - warmup) / max(num_epochs - warmup, 1e-9))
+    return 0.5 * (1 + math.cos(math.pi * progress))
