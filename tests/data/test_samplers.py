@@ -1,10 +1,10 @@
-"""Repeated augmentation: every sample so many times an epoch, together in a batch, each time seen otherwise."""
+"""The order of an epoch: its batches, the part of them that a process sees, and repeated augmentation."""
 
 from __future__ import annotations
 
 import pytest
 
-from kinema.data.samplers import EpochSampler, RepeatSampler
+from kinema.data.samplers import EpochBatches, EpochSampler, RepeatSampler
 
 
 @pytest.mark.parametrize(("length", "repeats", "batch_size"), [(10, 2, 4), (7, 3, 6), (5, 4, 4), (3, 2, 8)])
@@ -32,3 +32,40 @@ def test_samples_come_in_the_order_of_an_epoch_without_repeats():
 def test_a_batch_that_repeats_do_not_divide_is_refused():
     with pytest.raises(ValueError, match="repeats must divide the batch of 8 clips, got 3"):
         RepeatSampler(9, seed=4, repeats=3, batch_size=8)
+
+
+@pytest.mark.parametrize(
+    ("length", "batch_size", "num_ranks"), [(12, 2, 2), (13, 2, 2), (15, 2, 2), (1, 4, 3), (9, 1, 4)]
+)
+def test_processes_together_see_the_batches_of_one(length, batch_size, num_ranks):
+    keys = list(EpochSampler(length, seed=5))
+    step = batch_size * num_ranks
+    whole = [keys[start : start + step] for start in range(0, length, step)]
+    parts = [
+        EpochBatches(EpochSampler(length, seed=5), batch_size=batch_size, rank=rank, num_ranks=num_ranks)
+        for rank in range(num_ranks)
+    ]
+    assert {len(part) for part in parts} == {len(whole)}
+    together = [list(batches) for batches in zip(*parts, strict=True)]
+    assert [sorted(key for batch in batches for key in batch) for batches in together] == [
+        sorted(batch) for batch in whole
+    ]
+    for batches in together:
+        sizes = [len(batch) for batch in batches]
+        assert max(sizes) - min(sizes) <= 1
+        assert max(sizes) <= batch_size
+
+
+def test_batches_that_a_resumed_run_has_seen_are_left_out_once():
+    batches = EpochBatches(EpochSampler(7, seed=0), batch_size=2)
+    whole = list(batches)
+    assert [len(batch) for batch in whole] == [2, 2, 2, 1]
+    batches.start = 3
+    assert list(batches) == whole[3:]
+    assert list(batches) == whole
+    assert len(batches) == 4
+
+
+def test_a_process_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match=r"rank must lie in \[0, 2\), got 2; ranks count from 0"):
+        EpochBatches(EpochSampler(7, seed=0), batch_size=2, rank=2, num_ranks=2)

@@ -6,6 +6,7 @@ Repeated augmentation: Hoffer et al. 2020, "Augment your batch", arXiv 1901.0933
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,33 +18,21 @@ from kinema.wording import check
 class EpochSampler(Sampler[tuple[int, ...]]):
     """Yields (epoch, index) over a dataset, in an order that (seed, epoch) alone decides."""
 
-    def __init__(self, length: int, *, seed: int, shuffle: bool = True, rank: int = 0, num_ranks: int = 1) -> None:
+    def __init__(self, length: int, *, seed: int, shuffle: bool = True) -> None:
         """Begins at epoch 0.
-
-        All ranks together yield each sample once an epoch. Their numbers of samples may differ by one: where gradients
-        are averaged over ranks in every step, either train under `torch.distributed.algorithms.join.Join`, or leave
-        the last step of the epoch out on all of them.
 
         Args:
             length: Number of samples.
             seed: Seed of the run.
             shuffle: Whether each epoch has its own order; else the order is ascending.
-            rank: Which process of several this is, from 0 on.
-            num_ranks: How many there are; each takes every so many-th sample of the same order.
-
-        Raises:
-            ValueError: If there is no such rank.
         """
-        check(0 <= rank < num_ranks, "rank", f"lie in [0, {num_ranks})", rank, "ranks count from 0")
         self.length = length
         self.seed = seed
         self.shuffle = shuffle
-        self.rank = rank
-        self.num_ranks = num_ranks
         self.epoch = 0
 
     def __len__(self) -> int:
-        return len(range(self.rank, self.length, self.num_ranks))
+        return self.length
 
     def set_epoch(self, epoch: int) -> None:
         """Sets the epoch that the next iteration runs through."""
@@ -56,7 +45,7 @@ class EpochSampler(Sampler[tuple[int, ...]]):
             if self.shuffle
             else np.arange(self.length)
         )
-        for index in map(int, order[self.rank :: self.num_ranks]):
+        for index in map(int, order):
             yield epoch, index
 
 
@@ -95,3 +84,42 @@ class RepeatSampler(EpochSampler):
         while together := list(itertools.islice(keys, self.num_together)):
             for repeat in range(self.repeats):
                 yield from ((*key, repeat) for key in together)
+
+
+class EpochBatches(Sampler[list[tuple[int, ...]]]):
+    """Yields the batches of an epoch, or of one process its part of them.
+
+    All processes together see in each step the samples that a single one with as many times larger batches would see,
+    and each sample once an epoch. All have the same number of batches; in the last one of an epoch their sizes may
+    differ by one, and a process may have an empty one.
+    """
+
+    def __init__(self, sampler: EpochSampler, *, batch_size: int, rank: int = 0, num_ranks: int = 1) -> None:
+        """Begins at the sampler's epoch, with its first batch.
+
+        Args:
+            sampler: The order of all samples.
+            batch_size: Samples of a batch of one process.
+            rank: Which process of several this is, from 0 on.
+            num_ranks: How many there are.
+
+        Raises:
+            ValueError: If there is no such rank.
+        """
+        check(0 <= rank < num_ranks, "rank", f"lie in [0, {num_ranks})", rank, "ranks count from 0")
+        self.sampler = sampler
+        self.batch_size = batch_size
+        self.rank = rank
+        self.num_ranks = num_ranks
+        self.start = 0
+        """Batches that the next iteration, and only that one, leaves out: those that a resumed run has seen."""
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.sampler) / (self.batch_size * self.num_ranks))
+
+    def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
+        start, self.start = self.start, 0
+        step = self.batch_size * self.num_ranks
+        keys = itertools.islice(self.sampler, start * step, None)
+        while together := list(itertools.islice(keys, step)):
+            yield together[self.rank :: self.num_ranks]

@@ -24,7 +24,7 @@ from kinema.data.dataset import TrainingClips
 from kinema.data.mirror import find_mirrors
 from kinema.data.prepare.encode import Encoding
 from kinema.data.prepare.pack_shards import pack_shards
-from kinema.data.samplers import EpochSampler
+from kinema.data.samplers import EpochBatches, EpochSampler
 from kinema.data.video import http_range
 from kinema.data.video.opening import VideoError, is_video, open_video
 from kinema.data.video.shards import Member, member_of
@@ -394,10 +394,11 @@ def test_every_sample_comes_once_an_epoch(shards, num_workers, num_ranks):
     )
     seen = {}
     for rank in range(num_ranks):
-        sampler = EpochSampler(len(clips), seed=0, rank=rank, num_ranks=num_ranks)
-        loader = DataLoader(clips, batch_size=2, sampler=sampler, num_workers=num_workers, generator=torch.Generator())
-        items = [item for batch in loader for item in zip(batch["index"].tolist(), batch["clip"], strict=True)]
-        assert len(items) == len(sampler)
+        batches = EpochBatches(EpochSampler(len(clips), seed=0), batch_size=2, rank=rank, num_ranks=num_ranks)
+        loader = DataLoader(
+            clips, batch_sampler=batches, collate_fn=list, num_workers=num_workers, generator=torch.Generator()
+        )
+        items = [(item["index"], item["clip"]) for batch in loader for item in batch]
         assert abs(len(items) - len(clips) / num_ranks) < 1
         assert not seen.keys() & {index for index, _ in items}
         seen |= dict(items)

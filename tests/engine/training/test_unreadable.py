@@ -106,7 +106,7 @@ def test_missing_files_end_a_run_before_it_begins(root, tmp_path, monkeypatch):
     for gone in training_videos(root)[:2]:
         gone.unlink()
         gone.symlink_to(tmp_path / "gone.mp4")
-    monkeypatch.setattr("kinema.engine.training.train._make_model", None)
+    monkeypatch.setattr("kinema.engine.training.train.make_model", None)
     with pytest.raises(VideoError, match=r"got 2 of 24 training videos \(8\.3%\) that are missing or unreadable"):
         train(tolerant(small_recipe(root, tmp_path / "run"), share=0.05), console=quiet())
     assert not (tmp_path / "run").exists()

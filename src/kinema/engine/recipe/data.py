@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from kinema.wording import check
 
@@ -49,6 +50,14 @@ class DataRecipe(DataPlace):
     mirrors: dict[str, str | None] = field(default_factory=dict)
     """Overrides of what a horizontal flip makes of a class, as `class: mirrored class`; a class given as its own
     mirror keeps its label, one given as null is never flipped."""
+    balance: Literal["none", "sampling", "loss"] = "none"
+    """What makes up for classes of few videos: `sampling`, their videos are drawn more often, so that each class comes
+    equally often; `loss`, they weigh more in the loss; `none`."""
+    cache: Literal["none", "ram", "disk"] = "none"
+    """Where frames are kept once decoded and resized, so that later epochs need not decode: in memory (`ram`) or in a
+    folder (`disk`)."""
+    cache_folder: str | None = None
+    """Folder of the cache on disk; null: in the user's cache folder."""
     max_unreadable: float = 0.01
     """Part of the training videos that may be missing or unreadable; above it training stops and says so."""
 
@@ -56,5 +65,9 @@ class DataRecipe(DataPlace):
         """Checks the ranges."""
         super().__post_init__()
         check(0 <= self.val_fraction < 1, "data.val_fraction", "lie in [0, 1)", self.val_fraction, "0.2 is usual")
+        folder, on_disk = self.cache_folder, self.cache == "disk"
+        check(
+            on_disk or folder is None, "data.cache_folder", "be left out unless data.cache is disk", folder, "drop it"
+        )
         share = self.max_unreadable
         check(0 <= share <= 1, "data.max_unreadable", "lie in [0, 1]", share, "0.01 is the default, 0 allows none")

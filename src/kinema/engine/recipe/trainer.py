@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from kinema.wording import check
 
 Precision = Literal["32-true", "16-mixed", "bf16-mixed", "64-true"]
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
+Logger = Literal["tensorboard", "csv", "wandb", "mlflow"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +32,31 @@ class TrainerRecipe:
     the weights' own precision."""
     accelerator: Accelerator = "auto"
     """Device: `auto` takes a GPU where there is one."""
+    devices: int | Literal["auto"] = 1
+    """Processes that train together on this machine, each on a device of its own with `batch_size` clips; `auto`: one
+    for each GPU."""
+    num_nodes: int = 1
+    """Machines that train together (docs/distributed.md)."""
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """How several processes train together: `ddp`, each with the whole network, or `fsdp`, each with a part of it, for
+    networks that no device holds; `auto` is `ddp`."""
+    batch_norm: Literal["train", "partial", "frozen", "sync"] = "train"
+    """Batch norm in training: `train`, by the statistics of each process's batch; `partial`, only the backbone's first
+    does so, all others keep what they have learned (TSN's partial BN); `frozen`, all keep it; `sync`, by the statistics
+    of the batches of all processes."""
+    ema: float | None = None
+    """Decay of the moving average of the weights, which is then what is scored and saved; 0.9999 is usual for long
+    runs. Null: no average."""
+    patience: int | None = None
+    """Epochs without a better held-out score after which training stops; null: it runs to its end."""
+    checkpoint_steps: int | None = 1000
+    """Steps from one checkpoint to the next inside an epoch, beside the one at its end; null: only that one."""
+    loggers: list[Logger] = field(default_factory=lambda: ["tensorboard"])
+    """Where curves go beside metrics.csv: `tensorboard`, `csv` (every logged step), `wandb`, `mlflow`, or several."""
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
-        for name in ("min_steps", "batch_size", "accumulate"):
+        for name in ("min_steps", "batch_size", "accumulate", "num_nodes", "patience", "checkpoint_steps"):
             number = getattr(self, name)
             check(
                 number is None or number >= 1,
@@ -43,6 +65,11 @@ class TrainerRecipe:
                 number,
                 "leave it out for the default",
             )
+        devices, ema = self.devices, self.ema
+        check(
+            devices == "auto" or devices >= 1, "trainer.devices", "be at least 1, or auto", devices, "1 is the default"
+        )
+        check(ema is None or 0 < ema < 1, "trainer.ema", "lie in (0, 1)", ema, "0.9999 is usual, null turns it off")
         epochs, norm = self.epochs, self.clip_norm
         check(epochs is None or epochs >= 1, "trainer.epochs", "be at least 1", epochs, "null picks by the data's size")
         check(norm is None or norm > 0, "trainer.clip_norm", "be positive", norm, "null takes the limit away")

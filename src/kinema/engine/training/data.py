@@ -15,7 +15,7 @@ from kinema.data.annotations import Sample, describe_format
 from kinema.data.dataset import TrainingClips, TrainingItem, measure_timing
 from kinema.data.mirror import Mirrors, find_mirrors
 from kinema.data.pixels import PixelAugmentation
-from kinema.data.samplers import EpochSampler, RepeatSampler
+from kinema.data.samplers import EpochBatches, EpochSampler, RepeatSampler
 from kinema.data.split.samples import split_samples
 from kinema.data.views import Augmentation, grid_views
 from kinema.engine.fingerprint import fingerprint
@@ -142,9 +142,8 @@ def training_loader(recipe: Recipe, data: TrainingData, *, spec: ClipSpec) -> Da
     workers = choose_workers(recipe.data.num_workers, num_videos=len(data.train))
     return DataLoader(
         ReadableClips(clips),
-        batch_size=recipe.trainer.batch_size,
+        batch_sampler=EpochBatches(_training_sampler(recipe, len(data.train)), batch_size=recipe.trainer.batch_size),
         collate_fn=CollateReadable(),
-        sampler=_training_sampler(recipe, len(data.train)),
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),

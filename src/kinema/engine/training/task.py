@@ -5,24 +5,23 @@ Shapes: N clips, T frames, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor, nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
 from kinema.data.dataset import TrainingItem
-from kinema.data.samplers import EpochSampler
+from kinema.data.samplers import EpochBatches
 from kinema.data.views import protocol_name
 from kinema.engine.evaluate import Scores
 from kinema.engine.multi_label import multi_label_loss
-from kinema.engine.recipe import OptimizerRecipe, Recipe
+from kinema.engine.recipe import Recipe
 from kinema.engine.training.loss import dominant_labels, mix, training_loss
+from kinema.engine.training.optimizer import learning_rate_factor, make_optimizer
 from kinema.engine.training.unreadable import UnreadableVideos
 from kinema.engine.view_loader import ViewBatch
 from kinema.models.classifier import VideoClassifier
@@ -50,7 +49,7 @@ class VideoTask(L.LightningModule):
 
         Args:
             model: What is trained.
-            train_loader: Training clips, with an `EpochSampler`.
+            train_loader: Training clips, in `EpochBatches`.
             val_loader: Centre views of the held-out videos.
             recipe: How the weights move, how batches are mixed and labels smoothed, and the seed of that.
             num_epochs: Length of the learning rate's schedule.
@@ -74,8 +73,8 @@ class VideoTask(L.LightningModule):
 
         Lightning begins to iterate before it first tells the sampler the epoch, which after a resume is not the first.
         """
-        assert isinstance(self.train_loader.sampler, EpochSampler)
-        self.train_loader.sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
+        assert isinstance(self.train_loader.batch_sampler, EpochBatches)
+        self.train_loader.batch_sampler.sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
         return self.train_loader
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -172,37 +171,3 @@ class VideoTask(L.LightningModule):
             f"loss must stay finite, got {loss.item()} in epoch {self.current_epoch + 1} at {names}; lower "
             "--optimizer.learning_rate, lower --trainer.clip_norm, or train with --trainer.precision 32-true"
         )
-
-
-def make_optimizer(model: nn.Module, recipe: OptimizerRecipe) -> Optimizer:
-    """Returns the optimizer of a model; vectors (biases, batch norm) have no weight decay."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if recipe.name == "sgd":
-        return SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum)
-    return AdamW(groups, lr=recipe.learning_rate, betas=(recipe.momentum, 0.999))
-
-
-def learning_rate_factor(epoch: float, *, num_epochs: int, recipe: OptimizerRecipe) -> float:
-    """What the peak learning rate is multiplied with.
-
-    Args:
-        epoch: Time since the start, in epochs.
-        num_epochs: Length of the run.
-        recipe: Gives warm-up and schedule.
-
-    Returns:
-        A factor in (0, 1]; the warm-up climbs from a hundredth.
-    """
-    warmup = num_epochs / 20 if recipe.warmup_epochs is None else recipe.warmup_epochs
-    if epoch < warmup:
-        return 0.01 + 0.99 * epoch / warmup
-    if recipe.schedule == "constant":
-        return 1.0
-    if recipe.schedule == "steps":
-        return recipe.gamma ** sum(epoch >= milestone for milestone in recipe.milestones)
-    progress = min(1.0, (epoch - warmup) / max(num_epochs - warmup, 1e-9))
-    return 0.5 * (1 + math.cos(math.pi * progress))

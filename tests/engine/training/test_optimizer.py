@@ -9,7 +9,7 @@ from torch import nn
 
 from kinema.engine.recipe import OptimizerRecipe, TrainerRecipe
 from kinema.engine.training.epochs import choose_epochs, steps_per_epoch
-from kinema.engine.training.task import learning_rate_factor, make_optimizer
+from kinema.engine.training.optimizer import learning_rate_factor, make_optimizer
 
 
 @pytest.mark.parametrize(
