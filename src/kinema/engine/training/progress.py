@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
+from torchmetrics import SumMetric
+
+_NUM_CLIPS = "num_clips"
 
 
 class EpochMeans(nn.Module):
@@ -24,39 +26,41 @@ class EpochMeans(nn.Module):
             names: What is averaged.
         """
         super().__init__()
-        self.metrics = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in names})
+        self.sums = nn.ModuleDict({name: SumMetric(nan_strategy="disable") for name in (*names, _NUM_CLIPS)})
 
     def reset(self) -> None:
         """Begins an epoch."""
-        for metric in self.metrics.values():
-            metric.reset()  # type: ignore[operator]
+        for total in self.sums.values():
+            total.reset()  # type: ignore[operator]
 
-    def add(self, values: Mapping[str, Tensor], *, num_clips: int) -> None:
+    def add(self, means: Mapping[str, Tensor], *, num_clips: int) -> None:
         """Adds the means of a batch."""
-        for name, value in values.items():
-            self.metrics[name].update(value, weight=num_clips)  # type: ignore[operator]
+        for name, mean in means.items():
+            self.sums[name].update(mean * num_clips)  # type: ignore[operator]
+        self.sums[_NUM_CLIPS].update(num_clips)  # type: ignore[operator]
 
     def result(self) -> dict[str, float]:
-        """Returns the means, all of them or none where nothing was seen; every process must ask."""
-        means = {}
-        for name, metric in self.metrics.items():
-            metric.update(0.0, weight=0.0)  # type: ignore[operator]  # a process may have seen nothing
-            means[name] = float(metric.compute())  # type: ignore[operator]
-        return {name: mean for name, mean in means.items() if mean == mean}
+        """Returns the means, or none where nothing was seen; every process must ask."""
+        sums = {}
+        for name, total in self.sums.items():
+            total.update(0.0)  # type: ignore[operator]  # a sum that has seen nothing warns
+            sums[name] = total.compute().item()  # type: ignore[operator]
+        num_clips = sums.pop(_NUM_CLIPS)
+        return {name: total / num_clips for name, total in sums.items()} if num_clips else {}
 
     def state(self) -> dict[str, dict[str, Tensor]]:
         """Returns the sums of this process."""
         return {
-            name: {key: value.detach().cpu().clone() for key, value in metric.metric_state.items()}  # type: ignore[union-attr, operator]
-            for name, metric in self.metrics.items()
+            name: {key: value.detach().cpu().clone() for key, value in total.metric_state.items()}  # type: ignore[union-attr, operator]
+            for name, total in self.sums.items()
         }
 
     def load(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Takes the sums that this process had."""
-        for name, sums in state.items():
-            metric = self.metrics[name]
-            for key, value in sums.items():
-                setattr(metric, key, value.to(metric.device))  # type: ignore[arg-type]
+        for name, values in state.items():
+            total = self.sums[name]
+            for key, value in values.items():
+                setattr(total, key, value.to(total.device))  # type: ignore[arg-type]
 
 
 class RankStates(Callback):
