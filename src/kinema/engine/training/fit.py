@@ -23,7 +23,7 @@ from kinema.engine.training.epochs import epochs_of, steps_per_epoch
 from kinema.engine.training.finish import metadata
 from kinema.engine.training.progress import RankStates
 from kinema.engine.training.quiet import plain_errors, quiet_lightning
-from kinema.engine.training.stopping import Stop, outlive_signals
+from kinema.engine.training.stopping import Stop
 from kinema.engine.training.task import VideoTask
 from kinema.models.classifier import VideoClassifier
 from kinema.models.weights import save_model
@@ -35,21 +35,9 @@ def fit(
     """Runs Lightning's loop; the model holds the last weights afterwards, the averaged ones where there are such."""
     out, trainer_recipe = Path(recipe.out), recipe.trainer
     model.to(memory_format=torch.channels_last)
-    num_steps = steps_per_epoch(trainer_recipe, num_train=len(data.train) * recipe.augment.repeats)
-    epochs = epochs_of(recipe.trainer)
     averaging = None if trainer_recipe.ema is None else Averaging(model, decay=trainer_recipe.ema)
     scored = averaging.averaged if averaging else model
-    task = VideoTask(
-        model,
-        train_loader=training_loader(recipe, data, spec=model.spec),
-        val_loader=validation_loader(recipe, data, spec=model.spec),
-        recipe=recipe,
-        num_epochs=epochs,
-        steps_per_epoch=num_steps,
-        data_hash=data.hash,
-        unreadable=data.unreadable,
-        scored=scored,
-    )
+    task = _make_task(recipe, data, model, scored=scored)
     best = BestEpoch(
         save=lambda epoch: save_model(out / run_folder.BEST, scored, metadata=metadata(recipe, data, epoch=epoch)),
         patience=trainer_recipe.patience,
@@ -72,11 +60,11 @@ def fit(
             accelerator=trainer_recipe.accelerator,
             devices=1,
             precision=choose_precision(trainer_recipe),
-            max_epochs=epochs,
+            max_epochs=task.num_epochs,
             accumulate_grad_batches=trainer_recipe.accumulate,
             gradient_clip_val=trainer_recipe.clip_norm,
             logger=TensorBoardLogger(save_dir=out, name=run_folder.LOGS, version=""),
-            log_every_n_steps=min(50, num_steps),
+            log_every_n_steps=min(50, task.steps_per_epoch),
             callbacks=callbacks,
             plugins=[AtomicCheckpointIO()],
             limit_val_batches=1.0 if data.val else 0,
@@ -86,13 +74,24 @@ def fit(
             enable_progress_bar=bar,
         )
         L.seed_everything(recipe.seed, verbose=False)
-        for loader in (task.train_loader, task.val_loader):
-            loader.worker_init_fn = outlive_signals
-        try:
+        with stop.at_the_end_of_a_step(task.train_loader, task.val_loader):
             trainer.fit(task, ckpt_path=checkpoint)
-        finally:
-            stop.waits = False
     model.to(trainer.strategy.root_device)
     if averaging:
         model.load_state_dict(averaging.averaged.state_dict())
     return best
+
+
+def _make_task(recipe: Recipe, data: TrainingData, model: VideoClassifier, *, scored: VideoClassifier) -> VideoTask:
+    """Returns what Lightning's loop runs through."""
+    return VideoTask(
+        model,
+        train_loader=training_loader(recipe, data, spec=model.spec),
+        val_loader=validation_loader(recipe, data, spec=model.spec),
+        recipe=recipe,
+        num_epochs=epochs_of(recipe.trainer),
+        steps_per_epoch=steps_per_epoch(recipe.trainer, num_train=len(data.train) * recipe.augment.repeats),
+        data_hash=data.hash,
+        unreadable=data.unreadable,
+        scored=scored,
+    )

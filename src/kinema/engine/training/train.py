@@ -14,9 +14,10 @@ from kinema.engine.recipe import Recipe
 from kinema.engine.recipe.files import recipe_to_yaml
 from kinema.engine.speech import say
 from kinema.engine.training import run_folder
+from kinema.engine.training.averaging import describe_averaging
 from kinema.engine.training.best import check_patience
 from kinema.engine.training.data import TrainingData, read_data
-from kinema.engine.training.epochs import MIN_EPOCHS, choose_epochs, min_steps, steps_per_epoch
+from kinema.engine.training.epochs import MIN_EPOCHS, choose_epochs, epochs_of, min_steps, steps_per_epoch
 from kinema.engine.training.finish import finish
 from kinema.engine.training.fit import fit
 from kinema.engine.training.network import make_model
@@ -117,3 +118,6 @@ def _describe(recipe: Recipe, data: TrainingData, model: VideoClassifier, *, con
     temporal = "+".join(model.config.temporal)
     say(console, f"model: {temporal} on {recipe.model.backbone}: {cost(model)}")
     say(console, f"precision: {recipe.trainer.precision}\nout: {recipe.out}")
+    if recipe.trainer.ema is not None:
+        num_steps = steps_per_epoch(recipe.trainer, num_train=len(data.train) * recipe.augment.repeats)
+        say(console, describe_averaging(recipe.trainer.ema, num_steps=num_steps * epochs_of(recipe.trainer)))
