@@ -18,6 +18,7 @@ from lightning.fabric.plugins.io import CheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from rich.console import Console
 
+from kinema.engine.training.optimizer import learning_rate_now
 from kinema.models.weights import write_atomically
 
 METRICS = ("train_loss", "train_top1", "val_loss", "val_top1")
@@ -123,7 +124,7 @@ class EpochLog(Callback):
         row: dict[str, float | int | None] = {"epoch": trainer.current_epoch}
         names = (*METRICS, "val_map") if "val_map" in metrics else METRICS  # where a video may show several classes
         row |= {name: metrics[name].item() if name in metrics else None for name in names}
-        row |= {"lr": trainer.optimizers[0].param_groups[0]["lr"], "seconds": round(time.monotonic() - self.started, 3)}
+        row |= {"lr": learning_rate_now(trainer.optimizers[0]), "seconds": round(time.monotonic() - self.started, 3)}
         self.rows.append(row)
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(row), lineterminator="\n")

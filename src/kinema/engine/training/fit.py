@@ -18,6 +18,7 @@ from kinema.engine.training.checkpoints import AtomicCheckpointIO, EpochCheckpoi
 from kinema.engine.training.data import TrainingData, training_loader, validation_loader
 from kinema.engine.training.epochs import epochs_of, steps_per_epoch
 from kinema.engine.training.finish import metadata
+from kinema.engine.training.freezing import StayFrozen
 from kinema.engine.training.quiet import plain_errors, quiet_lightning
 from kinema.engine.training.task import VideoTask
 from kinema.models.classifier import VideoClassifier
@@ -48,6 +49,7 @@ def fit(
     )
     bar = console.is_terminal
     callbacks: list[Callback] = [
+        StayFrozen(model),
         RandomStates(),
         EpochLog(out / run_folder.METRICS, console=None if bar else console),
         best,

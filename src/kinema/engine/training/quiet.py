@@ -22,6 +22,7 @@ def quiet_lightning() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=r".*does not have many workers")
             warnings.filterwarnings("ignore", message=r".*`training_step` returned `None`")  # no readable video in it
+            warnings.filterwarnings("ignore", message=r".*in eval mode at the start of training")  # what is frozen
             warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", category=FutureWarning)
             yield
     finally:
