@@ -19,15 +19,27 @@ VIDEO_STAGES: dict[str, dict[str, str]] = {
     "r3d_18": RESNET_STAGES,
     "mc3_18": RESNET_STAGES,
     "r2plus1d_18": RESNET_STAGES,
-    "s3d": {"stages": r"features\.(\d+)"},
-    "swin3d_t": {
+    "s3d": {  # between its pools
+        "first": r"features\.0\.",
+        "second": r"features\.[23]\.",
+        "third": r"features\.[56]\.",
+        "fourth": r"features\.(?:8|9|10|11|12)\.",
+        "fifth": r"features\.(?:14|15)\.",
+    },
+    "swin3d_t": {  # each with the merging of patches before it
         "stem": r"patch_embed",
         "first": r"features\.0",
         "second": r"features\.[12]",
         "third": r"features\.[34]",
         "fourth": r"features\.[56]",
     },
-    "mvit_v2_s": {"stem": r"conv_proj|pos_encoding", "stages": r"blocks\.(\d+)"},
+    "mvit_v2_s": {  # of 1, 2, 11 and 2 blocks
+        "stem": r"conv_proj|pos_encoding",
+        "first": r"blocks\.0\.",
+        "second": r"blocks\.[12]\.",
+        "third": r"blocks\.(?:[3-9]|1[0-3])\.",
+        "fourth": r"blocks\.(?:14|15)\.",
+    },
 }
 """Whole video network -> its stages in order, by how the names of their parameters begin; of 2D ones timm knows it."""
 HEAD = "-"
