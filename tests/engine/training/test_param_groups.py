@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
-from timm.optim import param_groups_layer_decay
+from timm.models import group_parameters
 from torch import nn
 
 from kinema.engine.recipe import OptimizerRecipe
@@ -201,16 +201,16 @@ def test_early_stages_move_less(backbone, temporal, rates):
     assert {name: ours[name] for name in rates} == rates
 
 
-def test_stages_are_those_of_timm():
-    model = make("resnet50")
-    theirs = param_groups_layer_decay(timm.create_model("resnet50", num_classes=3), layer_decay=0.5)
-    scales = sorted({group["lr_scale"] for group in theirs})
-    assert scales[-1] == 1  # of the head, as ours
-    ours = rate_of(model, layer_decay=0.5)
-    blocks = sum(len(stage) for stage in (model.backbone.layer1, model.backbone.layer2, model.backbone.layer3))
-    blocks += len(model.backbone.layer4)
-    assert len(scales) == blocks + 2  # timm's groups are blocks; ours whole stages
-    assert sorted(set(ours.values())) == [0.5**number for number in (5, 4, 3, 2, 1, 0)]
+@pytest.mark.parametrize("backbone", ["resnet50", "test_convnext", "mobilenetv3_small_050", "test_vit", "densenet121"])
+def test_stages_are_those_that_timm_gives_the_whole_network(backbone):
+    whole = timm.create_model(backbone, num_classes=3)
+    levels = group_parameters(whole, whole.group_matcher(coarse=True), reverse=True)
+    head = levels[f"{whole.default_cfg['classifier']}.weight"]
+    assert head == max(levels.values())
+    ours = rate_of(make(backbone, num_frames=2), layer_decay=0.5)
+    backbones = {name.removeprefix("backbone."): rate for name, rate in ours.items() if name.startswith("backbone.")}
+    assert backbones == {name: 0.5 ** (head - levels[name]) for name in backbones}
+    assert len(backbones) == len(levels) - 2
 
 
 @pytest.mark.parametrize("backbone", ["mc3_18", "r2plus1d_18", "s3d", "swin3d_t", "mvit_v2_s"])
