@@ -22,7 +22,6 @@ from kinema.engine.recipe import (
     TrainerRecipe,
 )
 from kinema.engine.training import run_folder
-from kinema.engine.training.checkpoints import AtomicCheckpointIO
 from kinema.engine.training.stopping import Terminated
 from kinema.engine.training.task import VideoTask
 from kinema.engine.training.train import train

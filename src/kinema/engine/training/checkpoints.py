@@ -15,6 +15,7 @@ from lightning.fabric.plugins.io import CheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from rich.console import Console
 
+from kinema.engine.training.optimizer import learning_rate_now
 from kinema.engine.training.progress import EpochMeans
 from kinema.engine.training.stopping import Stop
 from kinema.models.weights import write_atomically
@@ -92,7 +93,7 @@ class EpochLog(Callback):
         names = (*METRICS, "val_map") if "val_map" in metrics else METRICS  # where a video may show several classes
         values = {name: value.item() for name, value in metrics.items()} | self.means.result()
         row |= {name: values.get(name) for name in names}
-        row |= {"lr": trainer.optimizers[0].param_groups[0]["lr"], "seconds": round(time.monotonic() - self.started, 3)}
+        row |= {"lr": learning_rate_now(trainer.optimizers[0]), "seconds": round(time.monotonic() - self.started, 3)}
         self.rows.append(row)
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(row), lineterminator="\n")

@@ -21,6 +21,7 @@ from kinema.engine.training.checkpoints import AtomicCheckpointIO, Checkpoints, 
 from kinema.engine.training.data import TrainingData, training_loader, validation_loader
 from kinema.engine.training.epochs import epochs_of, steps_per_epoch
 from kinema.engine.training.finish import metadata
+from kinema.engine.training.freezing import StayFrozen
 from kinema.engine.training.progress import RankStates
 from kinema.engine.training.quiet import plain_errors, quiet_lightning
 from kinema.engine.training.stopping import Stop, outlive_signals
@@ -57,6 +58,7 @@ def fit(
     )
     bar = console.is_terminal
     callbacks: list[Callback] = [
+        StayFrozen(model),
         RankStates(task.means),
         *([averaging] if averaging else []),
         EpochLog(out / run_folder.METRICS, means=task.means, console=None if bar else console),

@@ -21,7 +21,13 @@ from kinema.engine.evaluate import Scores
 from kinema.engine.multi_label import multi_label_loss
 from kinema.engine.recipe import Recipe
 from kinema.engine.training.loss import dominant_labels, mix, training_loss
-from kinema.engine.training.optimizer import learning_rate_factor, make_optimizer
+from kinema.engine.training.optimizer import (
+    clips_per_step,
+    learning_rate_factor,
+    make_optimizer,
+    scaled_learning_rate,
+)
+from kinema.engine.training.param_groups import parameter_groups
 from kinema.engine.training.progress import EpochMeans
 from kinema.engine.training.unreadable import UnreadableVideos
 from kinema.engine.view_loader import ViewBatch
@@ -65,6 +71,7 @@ class VideoTask(L.LightningModule):
         self.train_loader = train_loader
         self.val_loader = val_loader
         self.recipe = recipe
+        self.groups = parameter_groups(model, recipe.optimizer)
         self.num_epochs = num_epochs
         self.steps_per_epoch = steps_per_epoch
         self.data_hash = data_hash
@@ -158,7 +165,9 @@ class VideoTask(L.LightningModule):
                 step / self.steps_per_epoch, num_epochs=self.num_epochs, recipe=self.recipe.optimizer
             )
 
-        optimizer = make_optimizer(self.model, self.recipe.optimizer)
+        recipe = self.recipe.optimizer
+        rate = scaled_learning_rate(recipe, num_clips=clips_per_step(self.recipe.trainer))
+        optimizer = make_optimizer(self.model, recipe, groups=self.groups, learning_rate=rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:

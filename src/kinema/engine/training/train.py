@@ -20,6 +20,7 @@ from kinema.engine.training.epochs import MIN_EPOCHS, choose_epochs, min_steps, 
 from kinema.engine.training.finish import finish
 from kinema.engine.training.fit import fit
 from kinema.engine.training.network import make_model
+from kinema.engine.training.optimizer import describe_optimizer
 from kinema.engine.training.result import TrainingResult
 from kinema.engine.training.stopping import Stop, say_how_to_go_on, stop_on_signals
 from kinema.models.classifier import VideoClassifier
@@ -116,4 +117,6 @@ def _describe(recipe: Recipe, data: TrainingData, model: VideoClassifier, *, con
     say(console, data.mirrors.describe())
     temporal = "+".join(model.config.temporal)
     say(console, f"model: {temporal} on {recipe.model.backbone}: {cost(model)}")
+    for line in describe_optimizer(model, recipe.optimizer, trainer=recipe.trainer):
+        say(console, line)
     say(console, f"precision: {recipe.trainer.precision}\nout: {recipe.out}")
