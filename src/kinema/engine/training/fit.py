@@ -14,6 +14,7 @@ from rich.text import Text
 from kinema.engine.device import choose_precision
 from kinema.engine.recipe import Recipe
 from kinema.engine.training import run_folder
+from kinema.engine.training.balance import inverse_frequency
 from kinema.engine.training.checkpoints import AtomicCheckpointIO, EpochCheckpoints, EpochLog, RandomStates
 from kinema.engine.training.data import TrainingData, training_loader, validation_loader
 from kinema.engine.training.epochs import epochs_of, steps_per_epoch
@@ -41,6 +42,7 @@ def fit(
         steps_per_epoch=num_steps,
         data_hash=data.hash,
         unreadable=data.unreadable,
+        class_weights=inverse_frequency(data.class_counts) if recipe.data.balance == "loss" else None,
     )
     best = EpochCheckpoints(
         out / run_folder.CHECKPOINT,

@@ -44,6 +44,7 @@ class VideoTask(L.LightningModule):
         steps_per_epoch: int,
         data_hash: str,
         unreadable: UnreadableVideos | None = None,
+        class_weights: Tensor | None = None,
     ) -> None:
         """Remembers what the hooks need.
 
@@ -56,6 +57,7 @@ class VideoTask(L.LightningModule):
             steps_per_epoch: Optimization steps of an epoch.
             data_hash: Of the dataset; a run is not resumed on another one.
             unreadable: Counts the videos whose clips are missing in a batch.
+            class_weights: What the classes weigh in the loss [K]; none: all the same.
         """
         super().__init__()
         self.model = model
@@ -67,6 +69,8 @@ class VideoTask(L.LightningModule):
         self.data_hash = data_hash
         self.unreadable = unreadable
         self.scores: Scores | None = None
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", class_weights, persistent=False)
 
     def train_dataloader(self) -> DataLoader[TrainingItem]:
         """Returns the loader, at the epoch that begins.
@@ -100,10 +104,10 @@ class VideoTask(L.LightningModule):
         clips, targets = mix(clips, targets, augment=augment, num_classes=num_classes, key=key)
         logits = self.model(clips)  # [N, K]
         if self.model.spec.multi_label:
-            loss = multi_label_loss(logits, targets, smoothing=augment.label_smoothing)
+            loss = multi_label_loss(logits, targets, smoothing=augment.label_smoothing, weights=self.class_weights)
             right = targets.gather(1, logits.argmax(dim=1, keepdim=True))
         else:
-            loss = training_loss(logits, targets, smoothing=augment.label_smoothing)
+            loss = training_loss(logits, targets, smoothing=augment.label_smoothing, weights=self.class_weights)
             right = logits.argmax(dim=1) == dominant_labels(targets)
         if not torch.isfinite(loss):
             self._refuse(loss, torch.as_tensor(batch["index"]))

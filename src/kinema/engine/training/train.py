@@ -14,6 +14,7 @@ from kinema.engine.recipe import Recipe
 from kinema.engine.recipe.files import recipe_to_yaml
 from kinema.engine.speech import say
 from kinema.engine.training import run_folder
+from kinema.engine.training.balance import describe_balance
 from kinema.engine.training.data import TrainingData, read_data
 from kinema.engine.training.epochs import MIN_EPOCHS, choose_epochs, min_steps, steps_per_epoch
 from kinema.engine.training.finish import finish
@@ -105,6 +106,8 @@ def _describe(recipe: Recipe, data: TrainingData, model: VideoClassifier, *, con
         say(console, f"data: {note}")
     say(console, describe_split(data.train, data.val, group_pattern=recipe.data.group_pattern))
     say(console, data.mirrors.describe())
+    if (line := describe_balance(recipe.data.balance, data.class_counts)) is not None:
+        say(console, line)
     temporal = "+".join(model.config.temporal)
     say(console, f"model: {temporal} on {recipe.model.backbone}: {cost(model)}")
     say(console, f"precision: {recipe.trainer.precision}\nout: {recipe.out}")
