@@ -25,6 +25,7 @@ from kinema.engine.fingerprint import fingerprint
 from kinema.engine.read_data import read_place, read_place_quarantine
 from kinema.engine.recipe import AugmentRecipe, Recipe
 from kinema.engine.training.balance import balanced_sampler, count_classes
+from kinema.engine.training.batch_size import batch_size_of
 from kinema.engine.training.run_folder import UNREADABLE
 from kinema.engine.training.unreadable import CollateReadable, ReadableClips, UnreadableVideos
 from kinema.engine.view_loader import evaluation_loader
@@ -151,7 +152,7 @@ def training_loader(recipe: Recipe, data: TrainingData, *, spec: ClipSpec) -> Da
     workers = choose_workers(recipe.data.num_workers, num_videos=len(data.train))
     return DataLoader(
         ReadableClips(clips),
-        batch_sampler=EpochBatches(_training_sampler(recipe, data), batch_size=recipe.trainer.batch_size),
+        batch_sampler=EpochBatches(_training_sampler(recipe, data), batch_size=batch_size_of(recipe.trainer)),
         collate_fn=CollateReadable(),
         num_workers=workers,
         persistent_workers=workers > 0,
@@ -167,7 +168,7 @@ def _training_sampler(recipe: Recipe, data: TrainingData) -> EpochSampler:
         return balanced_sampler(data.train, class_names=names, multi_label=multi_label, seed=recipe.seed)
     if recipe.augment.repeats == 1:
         return EpochSampler(len(data.train), seed=recipe.seed)
-    repeats, batch_size = recipe.augment.repeats, recipe.trainer.batch_size
+    repeats, batch_size = recipe.augment.repeats, batch_size_of(recipe.trainer)
     return RepeatSampler(len(data.train), seed=recipe.seed, repeats=repeats, batch_size=batch_size)
 
 
@@ -184,7 +185,7 @@ def validation_loader(recipe: Recipe, data: TrainingData, *, spec: ClipSpec) -> 
         data.val,
         spec=spec,
         views=grid_views(spec),
-        batch_size=recipe.trainer.batch_size,
+        batch_size=batch_size_of(recipe.trainer),
         num_workers=workers,
         persistent=True,
         index_cache=recipe.data.index_cache,

@@ -15,6 +15,7 @@ from kinema.engine.recipe.files import recipe_to_yaml
 from kinema.engine.speech import say
 from kinema.engine.training import run_folder
 from kinema.engine.training.balance import describe_balance
+from kinema.engine.training.batch_size import fill_batch_size
 from kinema.engine.training.data import TrainingData, read_data
 from kinema.engine.training.epochs import MIN_EPOCHS, choose_epochs, min_steps, steps_per_epoch
 from kinema.engine.training.finish import finish
@@ -61,6 +62,9 @@ def train(
     checkpoint = out / run_folder.CHECKPOINT
     goes_on = resume and checkpoint.is_file()
     model, recipe = make_model(recipe, data, fresh=not goes_on, console=console)
+    recipe, line = fill_batch_size(recipe, model, num_train=len(data.train))
+    if line is not None:
+        say(console, line)
     recipe = _fill_in(recipe, num_train=len(data.train), console=console)
     _describe(recipe, data, model, console=console)
     if not resume:
