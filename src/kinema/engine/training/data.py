@@ -20,6 +20,7 @@ from kinema.data.mirror import Mirrors, find_mirrors
 from kinema.data.pixels import PixelAugmentation
 from kinema.data.samplers import EpochBatches, EpochSampler, RepeatSampler
 from kinema.data.split.samples import split_samples
+from kinema.data.video.cached import FrameCache
 from kinema.data.views import Augmentation, grid_views
 from kinema.engine.fingerprint import fingerprint
 from kinema.engine.read_data import read_place, read_place_quarantine
@@ -51,6 +52,8 @@ class TrainingData:
     """What a person must know of them."""
     unreadable: UnreadableVideos
     """Counts the training videos that cannot be read."""
+    cache: FrameCache | None = None
+    """Where decoded frames are kept for later epochs."""
 
     @property
     def hash(self) -> str:
@@ -148,6 +151,7 @@ def training_loader(recipe: Recipe, data: TrainingData, *, spec: ClipSpec) -> Da
         seed=recipe.seed,
         pixels=PixelAugmentation(**_fields_of(PixelAugmentation, recipe.augment)),
         index_cache=recipe.data.index_cache,
+        cache=data.cache,
     )
     workers = choose_workers(recipe.data.num_workers, num_videos=len(data.train))
     return DataLoader(
@@ -189,6 +193,7 @@ def validation_loader(recipe: Recipe, data: TrainingData, *, spec: ClipSpec) -> 
         num_workers=workers,
         persistent=True,
         index_cache=recipe.data.index_cache,
+        cache=data.cache and data.cache.for_evaluation(),
     )
 
 

@@ -19,6 +19,7 @@ from kinema.engine.training.checkpoints import AtomicCheckpointIO, EpochCheckpoi
 from kinema.engine.training.data import TrainingData, training_loader, validation_loader
 from kinema.engine.training.epochs import epochs_of, steps_per_epoch
 from kinema.engine.training.finish import metadata
+from kinema.engine.training.frame_cache import CacheReport
 from kinema.engine.training.quiet import plain_errors, quiet_lightning
 from kinema.engine.training.task import VideoTask
 from kinema.models.classifier import VideoClassifier
@@ -54,6 +55,8 @@ def fit(
         EpochLog(out / run_folder.METRICS, console=None if bar else console),
         best,
     ]
+    if data.cache is not None:
+        callbacks.append(CacheReport(data.cache, say=lambda line: data.unreadable.say(line)))
     if bar:
         callbacks.append(RichProgressBar(leave=False))
         data.unreadable.say = lambda line: task.print(Text(line))  # above the bar

@@ -24,7 +24,7 @@ _OWN = (RECIPE, METRICS, UNREADABLE, str(Path(CHECKPOINT).parent), LAST, BEST, L
 FREE_ON_RESUME = frozenset(
     {
         *("out", "data.root", "data.annotations", "data.class_list", "data.quarantine", "data.num_workers"),
-        *("data.max_unreadable", "model.init", "trainer.accelerator"),
+        *("data.max_unreadable", "data.cache", "data.cache_folder", "model.init", "trainer.accelerator"),
     }
 )
 """What may differ when a run goes on: where things lie, on what it computes, and when it gives up."""

@@ -20,6 +20,7 @@ from kinema.engine.training.data import TrainingData, read_data
 from kinema.engine.training.epochs import MIN_EPOCHS, choose_epochs, min_steps, steps_per_epoch
 from kinema.engine.training.finish import finish
 from kinema.engine.training.fit import fit
+from kinema.engine.training.frame_cache import frame_cache
 from kinema.engine.training.network import make_model
 from kinema.engine.training.result import TrainingResult
 from kinema.models.classifier import VideoClassifier
@@ -73,7 +74,9 @@ def train(
     if resume:
         state = "from its last finished epoch" if goes_on else "from its beginning: no epoch was finished"
         say(console, f"resuming the run in {out} {state}")
-    best = fit(recipe, data, model, checkpoint=checkpoint if goes_on else None, console=console)
+    with frame_cache(recipe) as cache:
+        data = replace(data, cache=cache)
+        best = fit(recipe, data, model, checkpoint=checkpoint if goes_on else None, console=console)
     return finish(recipe, data, model, best=best, console=console)
 
 
@@ -92,7 +95,7 @@ def _fill_in(recipe: Recipe, *, num_train: int, console: Console) -> Recipe:
     return replace(
         recipe,
         out=str(Path(recipe.out).resolve()),
-        data=absolute_place(recipe.data),
+        data=replace(absolute_place(recipe.data), cache_folder=absolute(recipe.data.cache_folder)),
         model=replace(
             recipe.model,
             init=init if is_on_hub(init) else absolute(init),
