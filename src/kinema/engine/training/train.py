@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from kinema.engine.speech import say
 from kinema.engine.training import run_folder
 from kinema.engine.training.balance import describe_balance
 from kinema.engine.training.batch_size import fill_batch_size
+from kinema.engine.training.choose import choose_by_facts
 from kinema.engine.training.data import TrainingData, read_data
 from kinema.engine.training.epochs import MIN_EPOCHS, choose_epochs, min_steps, steps_per_epoch
 from kinema.engine.training.finish import finish
@@ -31,7 +33,12 @@ from kinema.wording import listed
 
 
 def train(
-    recipe: Recipe, *, resume: bool = False, overwrite: bool = False, console: Console | None = None
+    recipe: Recipe,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    given: Collection[str] | None = None,
+    console: Console | None = None,
 ) -> TrainingResult:
     """Trains what a recipe says.
 
@@ -39,6 +46,8 @@ def train(
         recipe: All numbers of the run.
         resume: Whether to go on with the run in `recipe.out` where it was stopped.
         overwrite: Whether a run in `recipe.out` may be removed.
+        given: Dotted names of what a person has given of the recipe; the rest may be chosen by data and machine. None:
+            the recipe is taken as it is.
         console: Where to say what happens; by default the terminal.
 
     Returns:
@@ -60,12 +69,16 @@ def train(
     if resume:
         data.unreadable.restore()
     data.unreadable.look_for_missing()
+    if given is not None and not resume:
+        recipe, lines = choose_by_facts(recipe, data, given=given)
+        for line in lines:
+            say(console, line)
     checkpoint = out / run_folder.CHECKPOINT
     goes_on = resume and checkpoint.is_file()
     model, recipe = make_model(recipe, data, fresh=not goes_on, console=console)
-    recipe, line = fill_batch_size(recipe, model, num_train=len(data.train))
-    if line is not None:
-        say(console, line)
+    recipe, reason = fill_batch_size(recipe, model, num_train=len(data.train))
+    if reason is not None:
+        say(console, reason)
     recipe = _fill_in(recipe, num_train=len(data.train), console=console)
     _describe(recipe, data, model, console=console)
     if not resume:
