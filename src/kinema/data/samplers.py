@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -84,6 +85,39 @@ class RepeatSampler(EpochSampler):
         while together := list(itertools.islice(keys, self.num_together)):
             for repeat in range(self.repeats):
                 yield from ((*key, repeat) for key in together)
+
+
+class BalancedSampler(EpochSampler):
+    """Yields (epoch, index, repeat) of as many samples as there are, every class equally often.
+
+    Of a class with more samples than its share of the epoch, other ones are left out in each epoch; one with fewer
+    comes several times, no sample of it more than once more than another. Each time is a repeat, with views of its own.
+    """
+
+    def __init__(self, labels: Sequence[int], *, seed: int) -> None:
+        """Begins at epoch 0.
+
+        Args:
+            labels: The class of each sample.
+            seed: Seed of the run.
+        """
+        super().__init__(len(labels), seed=seed)
+        of_class = np.asarray(labels)
+        self.members = [np.flatnonzero(of_class == label) for label in np.unique(of_class)]
+
+    def __iter__(self) -> Iterator[tuple[int, ...]]:
+        epoch, rng = self.epoch, np.random.default_rng((self.seed, self.epoch))
+        share, more = divmod(self.length, len(self.members))
+        with_more = set(rng.permutation(len(self.members))[:more].tolist())
+        chosen: list[int] = []
+        for place, members in enumerate(self.members):
+            count = share + (place in with_more)
+            rounds = [rng.permutation(members) for _ in range(math.ceil(count / len(members)))]
+            chosen += np.concatenate([*rounds, members[:0]])[:count].tolist()
+        times: Counter[int] = Counter()
+        for index in rng.permutation(np.asarray(chosen, dtype=np.int64)).tolist():
+            yield epoch, index, times[index]
+            times[index] += 1
 
 
 class EpochBatches(Sampler[list[tuple[int, ...]]]):

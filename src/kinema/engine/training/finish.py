@@ -18,6 +18,7 @@ from kinema.engine.speech import say
 from kinema.engine.training import run_folder
 from kinema.engine.training.best import BestEpoch
 from kinema.engine.training.data import TrainingData, choose_workers
+from kinema.engine.training.epochs import batch_size_of
 from kinema.engine.training.result import TrainingResult, summary
 from kinema.models.classifier import VideoClassifier
 from kinema.models.weights import save_model
@@ -63,7 +64,7 @@ def _score(recipe: Recipe, model: VideoClassifier, samples: Sequence[Sample], *,
         samples,
         views=grid_views(model.spec),
         protocol=protocol_name(1, 1, sampling=model.spec.sampling),
-        batch_size=recipe.trainer.batch_size,
+        batch_size=batch_size_of(recipe.trainer),
         num_workers=choose_workers(recipe.data.num_workers, num_videos=len(samples)),
         progress=console.is_terminal,
     )

@@ -16,11 +16,13 @@ from kinema.engine.recipe import Recipe
 from kinema.engine.speech import say
 from kinema.engine.training import run_folder
 from kinema.engine.training.averaging import Averaging
+from kinema.engine.training.balance import inverse_frequency
 from kinema.engine.training.best import BestEpoch
 from kinema.engine.training.checkpoints import AtomicCheckpointIO, Checkpoints, EpochLog
 from kinema.engine.training.data import TrainingData, training_loader, validation_loader
 from kinema.engine.training.epochs import epochs_of, steps_per_epoch
 from kinema.engine.training.finish import metadata
+from kinema.engine.training.frame_cache import CacheReport
 from kinema.engine.training.freezing import StayFrozen
 from kinema.engine.training.progress import RankStates
 from kinema.engine.training.quiet import plain_errors, quiet_lightning
@@ -50,6 +52,7 @@ def fit(
         data_hash=data.hash,
         unreadable=data.unreadable,
         scored=scored,
+        class_weights=inverse_frequency(data.class_counts) if recipe.data.balance == "loss" else None,
     )
     best = BestEpoch(
         save=lambda epoch: save_model(out / run_folder.BEST, scored, metadata=metadata(recipe, data, epoch=epoch)),
@@ -65,6 +68,8 @@ def fit(
         best,
         Checkpoints(out / run_folder.CHECKPOINT, every=trainer_recipe.checkpoint_steps, stop=stop),
     ]
+    if data.cache is not None:
+        callbacks.append(CacheReport(data.cache, say=lambda line: data.unreadable.say(line)))
     if bar:
         callbacks.append(RichProgressBar(leave=False))
         data.unreadable.say = best.say = lambda line: task.print(Text(line))  # above the bar

@@ -52,6 +52,7 @@ class VideoTask(L.LightningModule):
         data_hash: str,
         unreadable: UnreadableVideos | None = None,
         scored: VideoClassifier | None = None,
+        class_weights: Tensor | None = None,
     ) -> None:
         """Remembers what the hooks need.
 
@@ -65,6 +66,7 @@ class VideoTask(L.LightningModule):
             data_hash: Of the dataset; a run is not resumed on another one.
             unreadable: Counts the videos whose clips are missing in a batch.
             scored: What validation scores; by default the model itself.
+            class_weights: What the classes weigh in the loss [K]; none: all the same.
         """
         super().__init__()
         self.model = model
@@ -79,6 +81,8 @@ class VideoTask(L.LightningModule):
         self.scored = (scored or model,)  # not a part of the network: it has no gradients and no place in its state
         self.scores: Scores | None = None
         self.means = EpochMeans("train_loss", "train_top1")
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", class_weights, persistent=False)
 
     def train_dataloader(self) -> DataLoader[TrainingItem]:
         """Returns the loader, at the epoch that begins, or in it where a resumed run goes on.
@@ -114,10 +118,10 @@ class VideoTask(L.LightningModule):
         clips, targets = mix(clips, targets, augment=augment, num_classes=num_classes, key=key)
         logits = self.model(clips)  # [N, K]
         if self.model.spec.multi_label:
-            loss = multi_label_loss(logits, targets, smoothing=augment.label_smoothing)
+            loss = multi_label_loss(logits, targets, smoothing=augment.label_smoothing, weights=self.class_weights)
             right = targets.gather(1, logits.argmax(dim=1, keepdim=True))
         else:
-            loss = training_loss(logits, targets, smoothing=augment.label_smoothing)
+            loss = training_loss(logits, targets, smoothing=augment.label_smoothing, weights=self.class_weights)
             right = logits.argmax(dim=1) == dominant_labels(targets)
         if not torch.isfinite(loss):
             self._refuse(loss, torch.as_tensor(batch["index"]))

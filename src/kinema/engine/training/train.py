@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +15,15 @@ from kinema.engine.recipe import Recipe
 from kinema.engine.recipe.files import recipe_to_yaml
 from kinema.engine.speech import say
 from kinema.engine.training import run_folder
+from kinema.engine.training.balance import describe_balance
+from kinema.engine.training.batch_size import fill_batch_size
 from kinema.engine.training.best import check_patience
+from kinema.engine.training.choose import choose_by_facts
 from kinema.engine.training.data import TrainingData, read_data
 from kinema.engine.training.epochs import MIN_EPOCHS, choose_epochs, min_steps, steps_per_epoch
 from kinema.engine.training.finish import finish
 from kinema.engine.training.fit import fit
+from kinema.engine.training.frame_cache import frame_cache
 from kinema.engine.training.network import make_model
 from kinema.engine.training.optimizer import describe_optimizer
 from kinema.engine.training.result import TrainingResult
@@ -31,7 +36,12 @@ from kinema.wording import listed
 
 
 def train(
-    recipe: Recipe, *, resume: bool = False, overwrite: bool = False, console: Console | None = None
+    recipe: Recipe,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    given: Collection[str] | None = None,
+    console: Console | None = None,
 ) -> TrainingResult:
     """Trains what a recipe says.
 
@@ -39,6 +49,8 @@ def train(
         recipe: All numbers of the run.
         resume: Whether to go on with the run in `recipe.out` where it was stopped.
         overwrite: Whether a run in `recipe.out` may be removed.
+        given: Dotted names of what a person has given of the recipe; the rest may be chosen by data and machine. None:
+            the recipe is taken as it is.
         console: Where to say what happens; by default the terminal.
 
     Returns:
@@ -51,10 +63,18 @@ def train(
         KeyboardInterrupt: If the run was interrupted (`Terminated`: by SIGTERM); its steps are kept.
     """
     with stop_on_signals() as stop, say_how_to_go_on(Path(recipe.out)):
-        return _train(recipe, resume=resume, overwrite=overwrite, stop=stop, console=console or Console())
+        return _train(recipe, resume=resume, overwrite=overwrite, given=given, stop=stop, console=console or Console())
 
 
-def _train(recipe: Recipe, *, resume: bool, overwrite: bool, stop: Stop, console: Console) -> TrainingResult:
+def _train(
+    recipe: Recipe,
+    *,
+    resume: bool,
+    overwrite: bool,
+    given: Collection[str] | None,
+    stop: Stop,
+    console: Console,
+) -> TrainingResult:
     """Trains what a recipe says."""
     out = Path(recipe.out)
     if resume:
@@ -66,10 +86,17 @@ def _train(recipe: Recipe, *, resume: bool, overwrite: bool, stop: Stop, console
     if resume:
         data.unreadable.restore()
     data.unreadable.look_for_missing()
+    if given is not None and not resume:
+        recipe, lines = choose_by_facts(recipe, data, given=given)
+        for line in lines:
+            say(console, line)
     check_patience(recipe.trainer, num_held_out=len(data.val))
     checkpoint = out / run_folder.CHECKPOINT
     goes_on = resume and checkpoint.is_file()
     model, recipe = make_model(recipe, data, fresh=not goes_on, console=console)
+    recipe, reason = fill_batch_size(recipe, model, num_train=len(data.train))
+    if reason is not None:
+        say(console, reason)
     recipe = _fill_in(recipe, num_train=len(data.train), console=console)
     _describe(recipe, data, model, console=console)
     if not resume:
@@ -78,7 +105,9 @@ def _train(recipe: Recipe, *, resume: bool, overwrite: bool, stop: Stop, console
     if resume:
         state = "from its last checkpoint" if goes_on else "from its beginning: it had no checkpoint yet"
         say(console, f"resuming the run in {out} {state}")
-    best = fit(recipe, data, model, checkpoint=checkpoint if goes_on else None, stop=stop, console=console)
+    with frame_cache(recipe) as cache:
+        data = replace(data, cache=cache)
+        best = fit(recipe, data, model, checkpoint=checkpoint if goes_on else None, stop=stop, console=console)
     return finish(recipe, data, model, best=best, console=console)
 
 
@@ -97,7 +126,7 @@ def _fill_in(recipe: Recipe, *, num_train: int, console: Console) -> Recipe:
     return replace(
         recipe,
         out=str(Path(recipe.out).resolve()),
-        data=absolute_place(recipe.data),
+        data=replace(absolute_place(recipe.data), cache_folder=absolute(recipe.data.cache_folder)),
         model=replace(
             recipe.model,
             init=init if is_on_hub(init) else absolute(init),
@@ -115,6 +144,8 @@ def _describe(recipe: Recipe, data: TrainingData, model: VideoClassifier, *, con
         say(console, f"data: {note}")
     say(console, describe_split(data.train, data.val, group_pattern=recipe.data.group_pattern))
     say(console, data.mirrors.describe())
+    if (line := describe_balance(recipe.data.balance, data.class_counts)) is not None:
+        say(console, line)
     temporal = "+".join(model.config.temporal)
     say(console, f"model: {temporal} on {recipe.model.backbone}: {cost(model)}")
     for line in describe_optimizer(model, recipe.optimizer, trainer=recipe.trainer):
