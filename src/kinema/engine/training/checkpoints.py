@@ -93,13 +93,17 @@ class RandomStates(Callback):
 class EpochLog(Callback):
     """Writes `metrics.csv`, one row an epoch; the rows are in the checkpoint, so that a resumed run has each once."""
 
-    def __init__(self, path: Path, *, console: Console | None) -> None:
+    def __init__(
+        self, path: Path, *, console: Console | None, times: Callable[[], dict[str, float]] | None = None
+    ) -> None:
         """Remembers where to write.
 
         Args:
             path: The file.
             console: Where each epoch is also said in a line; none: nowhere.
+            times: Returns the last columns of an epoch that has ended: where its time went.
         """
+        self.times = times
         self.path = path
         self.console = console
         self.rows: list[dict[str, float | int | None]] = []
@@ -124,6 +128,7 @@ class EpochLog(Callback):
         names = (*METRICS, "val_map") if "val_map" in metrics else METRICS  # where a video may show several classes
         row |= {name: metrics[name].item() if name in metrics else None for name in names}
         row |= {"lr": trainer.optimizers[0].param_groups[0]["lr"], "seconds": round(time.monotonic() - self.started, 3)}
+        row |= self.times() if self.times is not None else {}
         self.rows.append(row)
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(row), lineterminator="\n")

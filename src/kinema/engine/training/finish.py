@@ -19,6 +19,7 @@ from kinema.engine.training import run_folder
 from kinema.engine.training.checkpoints import EpochCheckpoints
 from kinema.engine.training.data import TrainingData, choose_workers
 from kinema.engine.training.epochs import epochs_of
+from kinema.engine.training.origin import run_fingerprint
 from kinema.engine.training.result import TrainingResult, summary
 from kinema.models.classifier import VideoClassifier
 from kinema.models.weights import save_model
@@ -73,6 +74,6 @@ def metadata(recipe: Recipe, data: TrainingData, *, epoch: int) -> dict[str, str
     """Returns what a weights file says of its origin."""
     return {
         "recipe": recipe_to_json(recipe),
-        "fingerprint": json.dumps(data.fingerprint),
+        "fingerprint": json.dumps(run_fingerprint(recipe, data)),
         "epoch": str(epoch),
     }

@@ -7,19 +7,23 @@ from pathlib import Path
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, RichProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 from rich.text import Text
 
 from kinema.engine.device import choose_precision
 from kinema.engine.recipe import Recipe
+from kinema.engine.speech import say
 from kinema.engine.training import run_folder
 from kinema.engine.training.checkpoints import AtomicCheckpointIO, EpochCheckpoints, EpochLog, RandomStates
 from kinema.engine.training.data import TrainingData, training_loader, validation_loader
 from kinema.engine.training.epochs import epochs_of, steps_per_epoch
 from kinema.engine.training.finish import metadata
+from kinema.engine.training.finite import FiniteNumbers
+from kinema.engine.training.loggers import StepCurves, closing, make_loggers
+from kinema.engine.training.origin import run_fingerprint
 from kinema.engine.training.quiet import plain_errors, quiet_lightning
 from kinema.engine.training.task import VideoTask
+from kinema.engine.training.time_profile import LoaderClock, TimeProfile
 from kinema.models.classifier import VideoClassifier
 from kinema.models.weights import save_model
 
@@ -41,21 +45,26 @@ def fit(
         steps_per_epoch=num_steps,
         data_hash=data.hash,
         unreadable=data.unreadable,
+        finite=FiniteNumbers(data.train, file=out.absolute() / run_folder.LOST),
     )
     best = EpochCheckpoints(
         out / run_folder.CHECKPOINT,
         save_best=lambda epoch: save_model(out / run_folder.BEST, model, metadata=metadata(recipe, data, epoch=epoch)),
     )
     bar = console.is_terminal
+    profile = TimeProfile(LoaderClock(), recipe, num_train=len(data.train), say=lambda line: say(console, line))
     callbacks: list[Callback] = [
         RandomStates(),
-        EpochLog(out / run_folder.METRICS, console=None if bar else console),
+        EpochLog(out / run_folder.METRICS, console=None if bar else console, times=profile.columns),
+        profile,
+        StepCurves(every=min(50, num_steps)),
         best,
     ]
     if bar:
         callbacks.append(RichProgressBar(leave=False))
-        data.unreadable.say = lambda line: task.print(Text(line))  # above the bar
-    with quiet_lightning(), plain_errors():
+        data.unreadable.say = profile.say = lambda line: task.print(Text(line))  # above the bar
+    loggers = make_loggers(recipe, run_fingerprint(recipe, data), checkpoint=checkpoint)
+    with quiet_lightning(), plain_errors(), closing(loggers):
         trainer = L.Trainer(
             default_root_dir=out,
             accelerator=trainer_recipe.accelerator,
@@ -64,8 +73,9 @@ def fit(
             max_epochs=epochs,
             accumulate_grad_batches=trainer_recipe.accumulate,
             gradient_clip_val=trainer_recipe.clip_norm,
-            logger=TensorBoardLogger(save_dir=out, name=run_folder.LOGS, version=""),
+            logger=loggers,
             log_every_n_steps=min(50, num_steps),
+            profiler=profile.clock,
             callbacks=callbacks,
             plugins=[AtomicCheckpointIO()],
             limit_val_batches=1.0 if data.val else 0,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from kinema.data.split.samples import describe_split
 from kinema.engine.device import choose_precision
+from kinema.engine.memory import enough_memory, training_sentence
 from kinema.engine.read_data import absolute, absolute_place
 from kinema.engine.recipe import Recipe
 from kinema.engine.recipe.files import recipe_to_yaml
@@ -18,7 +20,9 @@ from kinema.engine.training.data import TrainingData, read_data
 from kinema.engine.training.epochs import MIN_EPOCHS, choose_epochs, min_steps, steps_per_epoch
 from kinema.engine.training.finish import finish
 from kinema.engine.training.fit import fit
+from kinema.engine.training.loggers import check_loggers
 from kinema.engine.training.network import make_model
+from kinema.engine.training.origin import note_fingerprint, run_fingerprint
 from kinema.engine.training.result import TrainingResult
 from kinema.models.classifier import VideoClassifier
 from kinema.models.cost import cost
@@ -42,10 +46,12 @@ def train(
         Weights and scores.
 
     Raises:
-        ValueError: If data, recipe and folder do not go together, or the loss is no longer finite.
+        ValueError: If data, recipe and folder do not go together.
+        RunError: If the loss is no longer finite, or memory is not enough.
         VideoError: If more training videos cannot be read than the recipe allows.
         KeyboardInterrupt: If the run was interrupted; its finished epochs are kept.
     """
+    check_loggers(recipe.trainer.loggers)
     console = console or Console()
     out = Path(recipe.out)
     if resume:
@@ -68,8 +74,10 @@ def train(
     if resume:
         state = "from its last finished epoch" if goes_on else "from its beginning: no epoch was finished"
         say(console, f"resuming the run in {out} {state}")
-    best = fit(recipe, data, model, checkpoint=checkpoint if goes_on else None, console=console)
-    return finish(recipe, data, model, best=best, console=console)
+    note_fingerprint(out / run_folder.FINGERPRINTS, run_fingerprint(recipe, data))
+    with enough_memory(partial(training_sentence, recipe)):
+        best = fit(recipe, data, model, checkpoint=checkpoint if goes_on else None, console=console)
+        return finish(recipe, data, model, best=best, console=console)
 
 
 def _fill_in(recipe: Recipe, *, num_train: int, console: Console) -> Recipe:
