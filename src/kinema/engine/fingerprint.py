@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import torch
-
 from kinema.data.annotations import Sample, by_name
 from kinema.data.annotations.overview import facts_of
 from kinema.data.video.shards import member_of
-from kinema.engine.machine import cpu_model, gpu_names, num_cores
+from kinema.engine.machine import cpu_model, gpu_facts, num_cores
 
 PACKAGES = ("kinema", "torch", "torchvision", "timm", "lightning", "av", "numpy")
 MAX_SIZES = 10_000
@@ -29,9 +27,7 @@ def fingerprint(samples: Sequence[Sample], *, seed: int) -> dict[str, str | int 
         "machine": f"{platform.system()} {platform.machine()}",
         "cpu": cpu_model(),
         "cores": num_cores(),
-        "gpu": gpu_names(),
-        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
-        "cudnn": torch.backends.cudnn.version() if torch.cuda.is_available() else None,
+        **gpu_facts(),
         "python": platform.python_version(),
         **versions,
         "commit": commit(),

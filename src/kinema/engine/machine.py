@@ -23,9 +23,10 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def gpu_names() -> str | None:
-    """Returns the GPUs that torch sees, as in `2 x NVIDIA H200`; none without any."""
+def gpu_facts() -> dict[str, str | int | None]:
+    """Returns the GPUs that torch sees, as in `2 x NVIDIA H200`, and with what it computes on them."""
     if not torch.cuda.is_available():
-        return None
+        return {"gpu": "none"}
     counts = Counter(torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count()))
-    return ", ".join(f"{count} x {name}" for name, count in counts.items())
+    names = ", ".join(f"{count} x {name}" for name, count in counts.items())
+    return {"gpu": names, "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
