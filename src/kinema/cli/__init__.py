@@ -282,7 +282,7 @@ def _status(error: Exception) -> int | None:
     """Exit status of an error that a person can mend; none for a fault of the program."""
     if isinstance(error, ValueError):
         return USAGE
-    if isinstance(error, OSError) or type(error).__name__ == "VideoError":
+    if isinstance(error, OSError) or type(error).__name__ in ("VideoError", "RunError"):
         return UNREADABLE
     return None
 

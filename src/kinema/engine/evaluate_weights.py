@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +17,7 @@ from kinema.engine.class_names import compare_classes
 from kinema.engine.device import choose_device
 from kinema.engine.evaluate import Evaluation, evaluate
 from kinema.engine.fingerprint import hash_data
+from kinema.engine.memory import enough_memory, evaluation_sentence
 from kinema.engine.read_data import read_place, read_place_quarantine
 from kinema.engine.recipe import DataRecipe, EvaluationRecipe, Recipe
 from kinema.engine.recipe.files import recipe_from_dict
@@ -37,8 +39,10 @@ def evaluate_weights(weights: str | Path, recipe: EvaluationRecipe, *, console: 
 
     Raises:
         ValueError: If weights and data do not go together, or the split is not there.
+        RunError: If memory is not enough.
     """
-    model = load_model(weights).to(choose_device(recipe.accelerator))
+    with enough_memory(partial(evaluation_sentence, recipe)):
+        model = load_model(weights).to(choose_device(recipe.accelerator))
     annotations = read_place(recipe.data)
     samples, format = annotations.samples, describe_format(annotations.format, annotations.files)
     for line in compare_classes(annotations, model.spec):
@@ -53,20 +57,21 @@ def evaluate_weights(weights: str | Path, recipe: EvaluationRecipe, *, console: 
     absent = sorted(set(model.spec.class_names) - class_names_of(chosen))
     if absent:
         console.print(f"data: no video of {listed(absent)}", soft_wrap=True, highlight=False, markup=False)
-    evaluation = evaluate(
-        model,
-        chosen,
-        views=grid_views(
-            model.spec,
-            num_clips=recipe.views.num_clips,
-            num_crops=recipe.views.num_crops,
-            mirrors=trained_mirrors(metadata, class_names=model.spec.class_names),
-        ),
-        protocol=protocol_name(recipe.views.num_clips, recipe.views.num_crops, sampling=model.spec.sampling),
-        batch_size=recipe.batch_size,
-        num_workers=choose_workers(recipe.data.num_workers, num_videos=len(chosen)),
-        progress=console.is_terminal,
-    )
+    with enough_memory(partial(evaluation_sentence, recipe)):
+        evaluation = evaluate(
+            model,
+            chosen,
+            views=grid_views(
+                model.spec,
+                num_clips=recipe.views.num_clips,
+                num_crops=recipe.views.num_crops,
+                mirrors=trained_mirrors(metadata, class_names=model.spec.class_names),
+            ),
+            protocol=protocol_name(recipe.views.num_clips, recipe.views.num_crops, sampling=model.spec.sampling),
+            batch_size=recipe.batch_size,
+            num_workers=choose_workers(recipe.data.num_workers, num_videos=len(chosen)),
+            progress=console.is_terminal,
+        )
     console.print(evaluation_table(evaluation))
     return evaluation
 

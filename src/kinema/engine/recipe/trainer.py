@@ -52,7 +52,8 @@ class TrainerRecipe:
     checkpoint_steps: int | None = 1000
     """Steps from one checkpoint to the next inside an epoch, beside the one at its end; null: only that one."""
     loggers: list[Logger] = field(default_factory=lambda: ["tensorboard"])
-    """Where curves go beside metrics.csv: `tensorboard`, `csv` (every logged step), `wandb`, `mlflow`, or several."""
+    """Where curves go beside metrics.csv: `tensorboard`, `csv` (every logged step), `wandb`, `mlflow`, or several; an
+    empty list: nowhere."""
 
     def __post_init__(self) -> None:
         """Checks the ranges."""

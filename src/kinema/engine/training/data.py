@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -23,6 +22,7 @@ from kinema.data.split.samples import split_samples
 from kinema.data.video.cached import FrameCache
 from kinema.data.views import Augmentation, grid_views
 from kinema.engine.fingerprint import fingerprint
+from kinema.engine.machine import num_cores
 from kinema.engine.read_data import read_place, read_place_quarantine
 from kinema.engine.recipe import AugmentRecipe, Recipe
 from kinema.engine.training.balance import balanced_sampler, count_classes
@@ -201,5 +201,4 @@ def choose_workers(num_workers: int | None, *, num_videos: int) -> int:
     """Returns how many processes decode: as given, or one for each core that this process may use."""
     if num_workers is not None:
         return num_workers
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MAX_WORKERS, num_videos)
+    return min(num_cores(), MAX_WORKERS, num_videos)

@@ -19,6 +19,7 @@ from kinema.engine.training import run_folder
 from kinema.engine.training.best import BestEpoch
 from kinema.engine.training.data import TrainingData, choose_workers
 from kinema.engine.training.epochs import batch_size_of
+from kinema.engine.training.origin import run_fingerprint
 from kinema.engine.training.result import TrainingResult, summary
 from kinema.models.classifier import VideoClassifier
 from kinema.models.weights import save_model
@@ -75,7 +76,7 @@ def metadata(recipe: Recipe, data: TrainingData, *, epoch: int) -> dict[str, str
     ema = recipe.trainer.ema
     return {
         "recipe": recipe_to_json(recipe),
-        "fingerprint": json.dumps(data.fingerprint),
+        "fingerprint": json.dumps(run_fingerprint(recipe, data)),
         "epoch": str(epoch),
         **({} if ema is None else {"average": f"moving average of the weights, decay {ema} a step"}),
     }

@@ -7,7 +7,6 @@ from pathlib import Path
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, RichProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 from rich.text import Text
 
@@ -22,12 +21,16 @@ from kinema.engine.training.checkpoints import AtomicCheckpointIO, Checkpoints, 
 from kinema.engine.training.data import TrainingData, training_loader, validation_loader
 from kinema.engine.training.epochs import epochs_of, steps_per_epoch
 from kinema.engine.training.finish import metadata
+from kinema.engine.training.finite import FiniteNumbers
 from kinema.engine.training.frame_cache import CacheReport
 from kinema.engine.training.freezing import StayFrozen
+from kinema.engine.training.loggers import StepCurves, closing, make_loggers
+from kinema.engine.training.origin import run_fingerprint
 from kinema.engine.training.progress import RankStates
 from kinema.engine.training.quiet import plain_errors, quiet_lightning
 from kinema.engine.training.stopping import Stop, outlive_signals
 from kinema.engine.training.task import VideoTask
+from kinema.engine.training.time_profile import LoaderClock, TimeProfile
 from kinema.models.classifier import VideoClassifier
 from kinema.models.weights import save_model
 
@@ -53,6 +56,7 @@ def fit(
         unreadable=data.unreadable,
         scored=scored,
         class_weights=inverse_frequency(data.class_counts) if recipe.data.balance == "loss" else None,
+        finite=FiniteNumbers(data.train, file=out.absolute() / run_folder.LOST),
     )
     best = BestEpoch(
         save=lambda epoch: save_model(out / run_folder.BEST, scored, metadata=metadata(recipe, data, epoch=epoch)),
@@ -60,11 +64,14 @@ def fit(
         say=lambda line: say(console, line),
     )
     bar = console.is_terminal
+    profile = TimeProfile(LoaderClock(), recipe, num_train=len(data.train), say=lambda line: say(console, line))
     callbacks: list[Callback] = [
         StayFrozen(model),
         RankStates(task.means),
         *([averaging] if averaging else []),
-        EpochLog(out / run_folder.METRICS, means=task.means, console=None if bar else console),
+        EpochLog(out / run_folder.METRICS, means=task.means, console=None if bar else console, times=profile.columns),
+        profile,
+        StepCurves(every=min(50, num_steps)),
         best,
         Checkpoints(out / run_folder.CHECKPOINT, every=trainer_recipe.checkpoint_steps, stop=stop),
     ]
@@ -72,8 +79,9 @@ def fit(
         callbacks.append(CacheReport(data.cache, say=lambda line: data.unreadable.say(line)))
     if bar:
         callbacks.append(RichProgressBar(leave=False))
-        data.unreadable.say = best.say = lambda line: task.print(Text(line))  # above the bar
-    with quiet_lightning(), plain_errors():
+        data.unreadable.say = profile.say = best.say = lambda line: task.print(Text(line))  # above the bar
+    loggers = make_loggers(recipe, run_fingerprint(recipe, data), checkpoint=checkpoint)
+    with quiet_lightning(), plain_errors(), closing(loggers):
         trainer = L.Trainer(
             default_root_dir=out,
             accelerator=trainer_recipe.accelerator,
@@ -82,8 +90,9 @@ def fit(
             max_epochs=epochs,
             accumulate_grad_batches=trainer_recipe.accumulate,
             gradient_clip_val=trainer_recipe.clip_norm,
-            logger=TensorBoardLogger(save_dir=out, name=run_folder.LOGS, version=""),
+            logger=loggers,
             log_every_n_steps=min(50, num_steps),
+            profiler=profile.clock,
             callbacks=callbacks,
             plugins=[AtomicCheckpointIO()],
             limit_val_batches=1.0 if data.val else 0,

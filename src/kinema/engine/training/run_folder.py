@@ -13,13 +13,17 @@ from kinema.engine.recipe.files import load_yaml, recipe_from_dict
 RECIPE = "recipe.yaml"
 METRICS = "metrics.csv"
 UNREADABLE = "unreadable.jsonl"
+LOST = "lost.jsonl"
+"""The videos of the step in which a run lost its numbers."""
+FINGERPRINTS = "fingerprints.jsonl"
+"""Where and on what the run was begun and gone on with, a line for each change."""
 CHECKPOINT = "checkpoints/last.ckpt"
 LAST = "last.safetensors"
 BEST = "best.safetensors"
 LOGS = "logs"
 MARK = ".kinema-run"
 """An empty file that says: what lies here by these names a run has written."""
-_OWN = (RECIPE, METRICS, UNREADABLE, str(Path(CHECKPOINT).parent), LAST, BEST, LOGS)
+_OWN = (RECIPE, METRICS, UNREADABLE, LOST, FINGERPRINTS, str(Path(CHECKPOINT).parent), LAST, BEST, LOGS)
 
 FREE_ON_RESUME = frozenset(
     {

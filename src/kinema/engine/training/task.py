@@ -9,8 +9,11 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
@@ -20,6 +23,8 @@ from kinema.data.views import protocol_name
 from kinema.engine.evaluate import Scores
 from kinema.engine.multi_label import multi_label_loss
 from kinema.engine.recipe import Recipe
+from kinema.engine.training.accumulation import share_of_step
+from kinema.engine.training.finite import FiniteNumbers, advice_for
 from kinema.engine.training.loss import dominant_labels, mix, training_loss
 from kinema.engine.training.optimizer import (
     clips_per_step,
@@ -53,6 +58,7 @@ class VideoTask(L.LightningModule):
         unreadable: UnreadableVideos | None = None,
         scored: VideoClassifier | None = None,
         class_weights: Tensor | None = None,
+        finite: FiniteNumbers | None = None,
     ) -> None:
         """Remembers what the hooks need.
 
@@ -67,6 +73,7 @@ class VideoTask(L.LightningModule):
             unreadable: Counts the videos whose clips are missing in a batch.
             scored: What validation scores; by default the model itself.
             class_weights: What the classes weigh in the loss [K]; none: all the same.
+            finite: Stops the run where its numbers are lost.
         """
         super().__init__()
         self.model = model
@@ -79,6 +86,7 @@ class VideoTask(L.LightningModule):
         self.data_hash = data_hash
         self.unreadable = unreadable
         self.scored = (scored or model,)  # not a part of the network: it has no gradients and no place in its state
+        self.finite = finite
         self.scores: Scores | None = None
         self.means = EpochMeans("train_loss", "train_top1")
         self.class_weights: Tensor | None
@@ -105,7 +113,6 @@ class VideoTask(L.LightningModule):
         Mixing depends on (seed, epoch, batch_idx) alone.
 
         Raises:
-            ValueError: If the loss is not finite.
             VideoError: If too many videos cannot be read.
         """
         if self.unreadable is not None:
@@ -123,10 +130,41 @@ class VideoTask(L.LightningModule):
         else:
             loss = training_loss(logits, targets, smoothing=augment.label_smoothing, weights=self.class_weights)
             right = logits.argmax(dim=1) == dominant_labels(targets)
-        if not torch.isfinite(loss):
-            self._refuse(loss, torch.as_tensor(batch["index"]))
+        if self.finite is not None:
+            self.finite.note(torch.as_tensor(batch["index"]), loss, logits)
         self.means.add({"train_loss": loss.detach(), "train_top1": right.float().mean()}, num_clips=len(clips))
-        return loss
+        return loss * self._share_of_step(batch_idx)
+
+    def _share_of_step(self, batch_idx: int) -> float:
+        """Returns the factor of a batch's loss in its step."""
+        batches, accumulate = self.train_loader.batch_sampler, self.recipe.trainer.accumulate
+        assert isinstance(batches, EpochBatches)
+        together = batches.batch_size * batches.num_ranks
+        return share_of_step(batch_idx, num_clips=len(batches.sampler), batch_size=together, accumulate=accumulate)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Shortens the gradient to the recipe's norm, once it is known to be finite."""
+        if isinstance(self.trainer.strategy, FSDPStrategy):  # each process has a part of it
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+        if self.finite is not None:
+            scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+            trainer = self.recipe.trainer
+            self.finite.check(
+                norm,
+                scale=scaler.get_scale() if scaler is not None else None,
+                epoch=self.current_epoch,
+                advice=advice_for(trainer.precision, trainer.clip_norm),
+            )
+        if gradient_clip_val is not None:
+            clip_grads_with_norm_(parameters, gradient_clip_val, norm)
 
     def on_train_epoch_start(self) -> None:
         """Starts new means; Lightning leaves this out where a resumed run goes on inside an epoch."""
@@ -189,12 +227,3 @@ class VideoTask(L.LightningModule):
                 "data.root must hold the videos that the run began with, got other ones; "
                 "put them back, or start a new run from its weights with --model.init"
             )
-
-    def _refuse(self, loss: Tensor, indices: Tensor) -> None:
-        """Stops a run whose loss is lost."""
-        samples = self.train_loader.dataset.samples  # type: ignore[attr-defined]
-        names = ", ".join(samples[index].name for index in indices.tolist()[:3])
-        raise ValueError(
-            f"loss must stay finite, got {loss.item()} in epoch {self.current_epoch + 1} at {names}; lower "
-            "--optimizer.learning_rate, lower --trainer.clip_norm, or train with --trainer.precision 32-true"
-        )

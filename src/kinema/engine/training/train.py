@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from kinema.data.split.samples import describe_split
 from kinema.engine.device import choose_precision
+from kinema.engine.memory import enough_memory, training_sentence
 from kinema.engine.read_data import absolute, absolute_place
 from kinema.engine.recipe import Recipe
 from kinema.engine.recipe.files import recipe_to_yaml
@@ -24,8 +26,10 @@ from kinema.engine.training.epochs import MIN_EPOCHS, choose_epochs, min_steps, 
 from kinema.engine.training.finish import finish
 from kinema.engine.training.fit import fit
 from kinema.engine.training.frame_cache import frame_cache
+from kinema.engine.training.loggers import check_loggers
 from kinema.engine.training.network import make_model
 from kinema.engine.training.optimizer import describe_optimizer
+from kinema.engine.training.origin import note_fingerprint, run_fingerprint
 from kinema.engine.training.result import TrainingResult
 from kinema.engine.training.stopping import Stop, say_how_to_go_on, stop_on_signals
 from kinema.models.classifier import VideoClassifier
@@ -57,11 +61,13 @@ def train(
         Weights and scores.
 
     Raises:
-        ValueError: If data, recipe and folder do not go together, or the loss is no longer finite.
+        ValueError: If data, recipe and folder do not go together.
+        RunError: If the loss is no longer finite, or memory is not enough.
         VideoError: If more training videos cannot be read than the recipe allows.
         OSError: If the disk is full, the folder cannot be written to, or a process that decodes was killed.
         KeyboardInterrupt: If the run was interrupted (`Terminated`: by SIGTERM); its steps are kept.
     """
+    check_loggers(recipe.trainer.loggers)
     with stop_on_signals() as stop, say_how_to_go_on(Path(recipe.out)):
         return _train(recipe, resume=resume, overwrite=overwrite, given=given, stop=stop, console=console or Console())
 
@@ -105,10 +111,12 @@ def _train(
     if resume:
         state = "from its last checkpoint" if goes_on else "from its beginning: it had no checkpoint yet"
         say(console, f"resuming the run in {out} {state}")
-    with frame_cache(recipe) as cache:
-        data = replace(data, cache=cache)
-        best = fit(recipe, data, model, checkpoint=checkpoint if goes_on else None, stop=stop, console=console)
-    return finish(recipe, data, model, best=best, console=console)
+    note_fingerprint(out / run_folder.FINGERPRINTS, run_fingerprint(recipe, data))
+    with enough_memory(partial(training_sentence, recipe)):
+        with frame_cache(recipe) as cache:
+            cached = replace(data, cache=cache)
+            best = fit(recipe, cached, model, checkpoint=checkpoint if goes_on else None, stop=stop, console=console)
+        return finish(recipe, data, model, best=best, console=console)
 
 
 def _fill_in(recipe: Recipe, *, num_train: int, console: Console) -> Recipe:
