@@ -10,7 +10,7 @@ from typing import Any
 from kinema.data.annotations.list_files import find_place, one_for_each_split
 from kinema.data.annotations.numbered import Entry, Line, NumberedClasses
 from kinema.data.annotations.source import Annotations, Source
-from kinema.data.annotations.table import TableBuilder
+from kinema.data.annotations.table_builder import TableBuilder
 from kinema.data.annotations.text import read_json
 
 NAME = "mmaction2_json"

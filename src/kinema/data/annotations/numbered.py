@@ -10,7 +10,7 @@ from kinema.data.annotations.list_files import Place
 from kinema.data.annotations.repeats import Rows
 from kinema.data.annotations.sample import Section
 from kinema.data.annotations.source import Annotations, Source
-from kinema.data.annotations.table import TableBuilder
+from kinema.data.annotations.table_builder import TableBuilder
 
 MAX_CLASSES = 100_000
 """Bound on the number of a class, so that a wrong column is not taken for one."""
@@ -107,7 +107,7 @@ class NumberedClasses:
             raise ValueError(f"{files[0]} must have a line for each video, got none; write one for each")
         self._check_range()
         table = self.builder.table()
-        merged = table if self.multi_label else self.rows.merge(table)
+        merged = table if self.multi_label else self.rows.merge(table, faults=self.source.faults)
         notes = [self.advice] if self.advice else [f"names of the classes are those of {self.class_list}"]
         if not self.given and self.lowest is not None and self.lowest[0] == 1:
             notes.append("no video has label 0: labels count from 0, so if these count from 1, subtract 1 from each")
