@@ -12,18 +12,13 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import NamedTuple
 
+from kinema.data.annotations.csv_header import COLUMNS, TIMES, Header, check_header, csv_files, read_header
 from kinema.data.annotations.csv_rows import read_rows
 from kinema.data.annotations.list_files import NUM_TRIED, Place, find_place, one_for_each_split
 from kinema.data.annotations.repeats import Rows
 from kinema.data.annotations.sample import SPLIT_NAMES, Section
 from kinema.data.annotations.source import Annotations, Source
 from kinema.data.annotations.table_builder import TableBuilder, check_path
-from kinema.wording import nearest
-
-LABELS = ("label", "labels")
-COLUMNS = ("path", "label", "split", "group")
-TIMES = ("start", "end")
-"""Columns of a CSV of segments."""
 
 
 def detect(source: Source) -> bool:
@@ -35,7 +30,8 @@ def detect(source: Source) -> bool:
 def read(source: Source) -> Annotations:
     """Reads a CSV of videos, or one for each split.
 
-    Values with commas stand in double quotes. Blank lines, a byte order mark and CRLF are fine. Labels are names, also
+    Cells are separated by commas, semicolons or tabs, as the header is; a value that holds what separates them stands
+    in double quotes. Blank lines, a byte order mark, UTF-16 with one, and CRLF are fine. Labels are names, also
     where they look like numbers; blanks around them are dropped. In a column `labels` they are separated by `;` or `|`.
     Paths start at the root or in one of its folders, or beside the CSV: where the first of them are. A row that stands
     there twice counts once.
@@ -50,11 +46,6 @@ def read(source: Source) -> Annotations:
         ValueError: If the file is no such CSV, or two rows contradict each other; with the line.
     """
     return read_csv(source, format="csv")
-
-
-def csv_files(source: Source, columns: Sequence[str]) -> list[Path]:
-    """Finds the files of a source that begin with a header with some columns, beside that of labels."""
-    return [path for path in source.files(r".*\.csv") if _has_columns(path, columns)]
 
 
 def read_csv(source: Source, *, format: str, times: bool = False) -> Annotations:
@@ -83,6 +74,7 @@ def read_csv(source: Source, *, format: str, times: bool = False) -> Annotations
         class_names=tuple(sorted(table.classes)),
         files=tuple(files),
         multi_label=reader.multi_label,
+        notes=tuple(reader.notes),
     )
 
 
@@ -107,16 +99,17 @@ class _Reader:
         self.builder = TableBuilder(source.root)
         self.rows = Rows()
         self.multi_label = False
+        self.notes: list[str] = []
 
     def read(self, path: Path, *, split: str | None) -> None:
         """Adds the rows of a file."""
-        parts = read_rows(path)
+        header = _header(path)
+        check_header(path, header, self.known)
+        self.notes += header.notes(path)
+        columns = list(header.columns)
+        self.multi_label |= "labels" in columns
+        parts = read_rows(path, separator=header.separator)
         lines, rows = next(parts, _NO_ROWS)
-        if not rows:
-            raise ValueError(
-                f"{path} must have a header line path,label, got an empty file; write one row for each video"
-            )
-        columns = self._check_header(path, lines[0], rows[0])
         lines, rows = (lines[1:], rows[1:]) if rows[1:] else next(parts, _NO_ROWS)
         if not rows:
             raise ValueError(f"{path} must have rows below its header, got none; write one row for each video")
@@ -172,30 +165,24 @@ class _Reader:
             return True
         return False
 
-    def _check_header(self, path: Path, line: int, cells: Sequence[str]) -> list[str]:
-        """Returns the names of the columns; `labels` is noted."""
-        columns = [cell.strip().lower() for cell in cells]
-        if not set(columns) & {*self.known, *LABELS}:
-            raise ValueError(
-                f"{path} must begin with a header line such as path,label, got {','.join(cells)!r} in line {line}; "
-                "add the header (columns are separated by commas)"
-            )
-        for column in columns:
-            if column not in (*self.known, *LABELS):
-                raise ValueError(
-                    f"{path} must have only columns {', '.join(self.known)}, got {column!r}; "
-                    f"{nearest(column, self.known)}"
-                )
-        several = "labels" in columns and "label" not in columns
-        wanted = ("path", "labels" if several else "label", *(TIMES if "start" in self.known else ()))
-        missing = [column for column in wanted if column not in columns]
-        if missing or len(set(columns)) != len(columns) or {*LABELS} <= {*columns}:
-            fault = f"without {' and '.join(missing)}" if missing else "with a column twice"
-            raise ValueError(
-                f"{path} must have each of {' and '.join(wanted)} once, got {','.join(columns)!r} {fault}; correct it"
-            )
-        self.multi_label |= several
-        return columns
+
+def _header(path: Path) -> Header:
+    """Reads the header of a file.
+
+    Raises:
+        ValueError: If it cannot be read, or is no text.
+    """
+    try:
+        header = read_header(path)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} must be UTF-8 text, got other bytes at its beginning ({error.reason}); save it as UTF-8"
+        ) from error
+    except OSError as error:
+        raise ValueError(f"annotations must be a CSV file, got {path} ({error.strerror}); check the path") from error
+    if header is None:
+        raise ValueError(f"{path} must have a header line path,label, got an empty file; write one row for each video")
+    return header
 
 
 def _check_row(file: _File, line: int, cells: Sequence[str]) -> None:
@@ -224,16 +211,6 @@ def _check_row(file: _File, line: int, cells: Sequence[str]) -> None:
     except ValueError as error:
         raise ValueError(f"{where}, must have {fault}") from error
     check_path(name, where=where)
-
-
-def _has_columns(path: Path, columns: Sequence[str]) -> bool:
-    """Tells whether a file begins with a header with some columns and one of labels."""
-    try:
-        _, rows = next(read_rows(path, at_once=1), ([], [[]]))
-    except ValueError:
-        return False
-    header = {cell.strip().lower() for cell in rows[0]}
-    return {*columns} <= header and bool(header & {*LABELS})
 
 
 def _names(written: Sequence[str], place: Place) -> Sequence[str]:

@@ -6,24 +6,25 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+from kinema.data.annotations.text import encoding_of
+
 AT_ONCE = 512
 """Rows; of some more, Python's search for garbage would look at each again and again."""
 
 
-def read_rows(path: Path, *, at_once: int = AT_ONCE) -> Iterator[tuple[list[int], list[list[str]]]]:
+def read_rows(path: Path, *, separator: str = ",") -> Iterator[tuple[list[int], list[list[str]]]]:
     """Yields the numbers of some lines and the cells of their rows; those that are blank are left out.
 
     Args:
         path: The file.
-        at_once: Rows that are yielded together, at most.
+        separator: What stands between cells.
 
     Raises:
+        OSError: If the file cannot be read.
         ValueError: If it is no CSV, or no UTF-8 text; with the line, and after the rows before it.
     """
-    if not path.is_file():
-        raise ValueError(f"annotations must be a CSV file, got {path}; check the path")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, strict=True, skipinitialspace=True)
+    with path.open(newline="", encoding=encoding_of(path)) as file:
+        reader = csv.reader(file, delimiter=separator, strict=True, skipinitialspace=True)
         lines: list[int] = []
         rows: list[list[str]] = []
         fault: csv.Error | UnicodeDecodeError | None = None
@@ -32,7 +33,7 @@ def read_rows(path: Path, *, at_once: int = AT_ONCE) -> Iterator[tuple[list[int]
                 if cells and (cells[0].strip() or any(map(str.strip, cells))):
                     lines.append(reader.line_num)
                     rows.append(cells)
-                    if len(rows) == at_once:
+                    if len(rows) == AT_ONCE:
                         yield lines, rows
                         lines, rows = [], []
         except (csv.Error, UnicodeDecodeError) as error:

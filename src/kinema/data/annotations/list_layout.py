@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from kinema.data.annotations import class_folder, mmaction2, pyslowfast, tsm
-from kinema.data.annotations.csv_file import csv_files
+from kinema.data.annotations.csv_header import csv_files
 from kinema.data.annotations.list_evidence import Evidence
 from kinema.data.annotations.list_files import NUM_TRIED, find_place, one_for_each_split, text_lists
 from kinema.data.annotations.list_line import Parser, all_numbers
