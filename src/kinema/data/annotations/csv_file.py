@@ -120,10 +120,11 @@ class _Reader:
         before = len(self.builder)
         blank = [line for lines, rows in chain([(lines, rows)], parts) for line in self._add(file, lines, rows)]
         if 0 < len(blank) < len(self.builder) - before:
-            raise ValueError(
-                f"{path} must give a split to every row or to none, got none in line {blank[0]} ({len(blank)} such "
-                "rows); fill them in or remove the column"
-            )
+            with self.source.faults.at(path, blank[0]):
+                raise ValueError(
+                    f"{path} must give a split to every row or to none, got none in line {blank[0]} ({len(blank)} such "
+                    "rows); fill them in or remove the column"
+                )
 
     def _add(self, file: _File, lines: list[int], rows: list[list[str]]) -> list[int]:
         """Adds some rows; those that are not as they must be are found one by one, where there are any.

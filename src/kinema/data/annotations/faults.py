@@ -6,6 +6,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
+
+class SeveralListsError(ValueError):
+    """There is more than one list for what a dataset has one of: each may be right by itself."""
+
+
 MAX_NOTED = 1000
 """Bad lines that are remembered; of further ones, only their number is."""
 
@@ -53,7 +58,7 @@ class Faults:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         """Notes what was refused, so that reading goes on, or lets it pass."""
-        if self._place is None or not isinstance(error, ValueError):
+        if self._place is None or not isinstance(error, ValueError) or isinstance(error, SeveralListsError):
             return False
         self.count += 1
         if len(self.noted) < MAX_NOTED:

@@ -26,6 +26,14 @@ KINDS: dict[str, Kind] = {
     "annotations": Kind(
         "fault", "annotation that cannot be read", "mend it; nothing can be trained before that, and rows were not read"
     ),
+    "bad_line": Kind(
+        "fault", "lines of the annotations that cannot be read", "mend each: training stops at the first of them"
+    ),
+    "several_lists": Kind(
+        "remark",
+        "lists of which a dataset has one; each was checked by itself",
+        "name the one to train on with --data.annotations FILE",
+    ),
     "missing": Kind("fault", "rows whose video is not there", "copy or download the videos", left_out=True),
     "unreadable": Kind("fault", "rows whose video cannot be read", "replace or re-encode the videos", left_out=True),
     "outside": Kind("fault", "rows whose part lies outside its video", "mend start and end", left_out=True),
@@ -89,10 +97,14 @@ class Item:
     """What is the matter with it."""
     split: str | None = None
     """Split of the row, where only this one is meant."""
+    line: int | None = None
+    """Line of the file that the name is."""
+    of: str | None = None
+    """The list that it is of, where there are several."""
 
     def to_dict(self) -> dict[str, Any]:
         """Returns it for JSON, without what it does not say."""
-        parts = {"name": self.name, "reason": self.reason, "split": self.split}
+        parts = {"name": self.name, "reason": self.reason, "split": self.split, "line": self.line, "of": self.of}
         return {name: value for name, value in parts.items() if value}
 
 
