@@ -506,3 +506,45 @@ def test_files_beside_videos_that_are_none_are_named(videos, tmp_path):
     place(videos, tmp_path / "data", **{"a.mp4": "v0.mp4"})
     (tmp_path / "data" / "sound.mp3").write_bytes(b"ID3")
     assert told(checked(tmp_path / "data"))["other_file"] == ["sound.mp3"]
+
+
+def test_turned_videos_and_variable_rates_are_remarked_on(tmp_path):
+    root = tmp_path / "data"
+    (root / "jump").mkdir(parents=True)
+    (root / "walk").mkdir()
+    steady = [40 * number for number in range(40)]
+    jitter = [time + (4 if number % 2 else 0) for number, time in enumerate(steady)]  # under a quarter of a gap
+    one_off = [time + (40 if number > 20 else 0) for number, time in enumerate(steady)]  # one gap of 39
+    uneven = [time + (40 * (number // 3)) for number, time in enumerate(steady)]  # every third gap is double
+    for name, times in {"jitter": jitter, "one_off": one_off, "uneven": uneven}.items():
+        write_counting_video(root / "jump" / f"{name}.mp4", times=times)
+    write_counting_video(root / "jump" / "rounded.mkv", rate=30)  # 33 and 34 ms
+    write_counting_video(root / "walk" / "turned.mp4", rotation=90)
+    write_counting_video(root / "walk" / "upside down.mp4", rotation=180)
+    write_counting_video(root / "walk" / "mirrored.mp4", mirrored=True)
+    kinds = ("variable_rate", "turned")
+    for decode in ("all", "ends"):
+        found = told(checked(root, decode=decode))
+        assert {kind: found.get(kind) for kind in kinds} == {
+            "variable_rate": ["jump/uneven.mp4"],
+            "turned": ["walk/mirrored.mp4", "walk/turned.mp4", "walk/upside down.mp4"],
+        }
+    result = checked(root, decode="none")
+    assert {kind: told(result).get(kind) for kind in kinds} == {"variable_rate": ["jump/uneven.mp4"], "turned": None}
+    words = "33% of the gaps between frames are unlike the usual one"
+    assert reasons(result, "variable_rate") == {"jump/uneven.mp4": words}
+    assert result.num_faults == 0
+
+
+def test_a_video_without_times_has_no_variable_rate(tmp_path):
+    for name in ("jump", "walk"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        write_counting_video(tmp_path / "data" / name / f"{name}.avi", codec="mpeg4", b_frames=2, num_frames=12)
+    assert "variable_rate" not in told(checked(tmp_path / "data"))
+
+
+def test_real_odd_videos_are_remarked_on(shared_dir):
+    found = told(checked(shared_dir / "odd", decode="ends"))
+    assert found["variable_rate"] == ["torchcodec_nasa_13013_vfr.mp4"]
+    assert found["turned"] == ["decord_video_90.mov", "torchcodec_nasa_13013_rotated.mp4"]
+    assert found["unreadable"] == ["decord_corrupted.mp4"]

@@ -138,7 +138,7 @@ def _check_each(result: Check, config: CheckConfig, *, cache: Cache, progress: P
     result.annotations = tuple(dict.fromkeys(path for one in result.lists for path in one.annotations))
     result.notes = tuple(f"left aside, in no format that is known: {path.name}" for path in apart)
     result.findings = _of_lists(result.lists)
-    for name in ("num_rows", "num_read", "num_known"):
+    for name in ("num_rows", "num_read", "num_known", "num_bytes"):
         setattr(result, name, sum(getattr(one, name) for one in result.lists))
     result.num_files = len(paths)
     return list(paths)

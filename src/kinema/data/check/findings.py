@@ -70,11 +70,21 @@ KINDS: dict[str, Kind] = {
     "frame_rate": Kind(
         "remark", "videos with another frame rate than the rest", "fine if speed means nothing; else re-encode them"
     ),
+    "variable_rate": Kind(
+        "remark",
+        "videos whose frames are not evenly spaced in time",
+        "fine where frames are counted; where seconds matter, re-encode at a constant rate",
+    ),
     "frame_size": Kind(
         "remark", "videos with another frame size than the rest", "fine in general; look at one whether it was meant"
     ),
     "changing_size": Kind(
         "remark", "videos whose frame size changes midway", "frames are scaled to the stated size; look at them"
+    ),
+    "turned": Kind(
+        "remark",
+        "videos that a tag turns or mirrors",
+        "fine: they are read upright; other programs may pass the tag over, so look at one",
     ),
     "unlisted": Kind("remark", "videos in the folder that no row names", "add rows for them, or leave it so"),
     "other_file": Kind(
