@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from kinema.data.annotations import Source, read_annotations
 from kinema.data.annotations.faults import Faults
@@ -66,3 +68,47 @@ def test_very_many_labels_that_are_out_of_range_are_counted(tmp_path):
     faults = Faults(note=True)
     read_annotations(Source(root=tmp_path, annotations=tmp_path / "train.txt", faults=faults))
     assert (faults.count, len(faults.noted)) == (1234, 1000)
+
+
+CELLS = st.sampled_from(["a.mp4", "b.mp4", "../c", "x", "y", "0", "1", "-1", "7", "train", ".h", "0.5", "é", "", " "])
+SEPARATORS = {"csv": ",", "segments": ",", "kinetics": ",", "jester": ";", "something_v1": ";"}
+HEADERS = {"csv": "path,label", "segments": "path,label,start,end", "kinetics": HEADER.strip()}
+NAMES = {
+    "something_v1": "something-something-v1-train.csv",
+    "jester": "jester-v1-train.csv",
+    "ucf101": "trainlist01.txt",
+}
+
+
+@pytest.mark.parametrize(
+    "format", ["csv", "segments", "kinetics", "jester", "something_v1", "ucf101", "mmaction2_videos", "tsm", "ibm"]
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.lists(CELLS, min_size=1, max_size=5), min_size=1, max_size=6))
+def test_of_any_list_what_is_left_without_its_bad_lines_is_read_as_it_is(tmp_path, format, rows):
+    path = tmp_path / NAMES.get(format, "train.csv" if format in HEADERS else "train.txt")
+    written = [SEPARATORS.get(format, " ").join(row) for row in rows]
+    lines = [HEADERS[format], *written] if format in HEADERS else written
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    faults = Faults(note=True)
+
+    def read(**options):
+        try:
+            return read_annotations(Source(root=tmp_path, annotations=path, **options), format=format)
+        except ValueError as error:
+            return str(error)
+
+    strict, noting = read(), read(faults=faults)
+    assert isinstance(strict, str) == (isinstance(noting, str) or faults.count > 0)
+    if isinstance(noting, str):
+        assert path.name in noting
+        return
+    bad = {noted.line for noted in faults.noted}
+    assert all(path.name in noted.sentence and 1 <= noted.line <= len(lines) for noted in faults.noted)
+    good = ["" if line in bad else text for line, text in enumerate(lines, start=1)]
+    path.write_text("\n".join(good), encoding="utf-8")
+    alone = read()
+    if not noting.samples:
+        assert isinstance(alone, str)
+        return
+    assert list(alone.samples) == list(noting.samples)
