@@ -58,6 +58,13 @@ def test_columns_under_other_usual_names_are_taken_and_said(tmp_path, header, no
     assert annotations.notes == ((f"rows.csv: {note}",) if note else ())
 
 
+def test_a_bad_row_is_told_as_it_is_separated(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"line 2, must have 2 cells .* got 3: 'a;b;c'; put names that contain semicolons"
+    ):
+        read(tmp_path, "path;label\na;b;c\n")
+
+
 def test_split_and_several_classes_have_other_names_too(tmp_path):
     annotations = read(tmp_path, "video;classes;subset\na.mp4;x|y;training\nb.mp4;y;validation\n")
     assert [(s.class_names, s.split) for s in annotations.samples] == [(("x", "y"), "train"), (("y",), "val")]

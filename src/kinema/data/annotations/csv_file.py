@@ -12,7 +12,15 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import NamedTuple
 
-from kinema.data.annotations.csv_header import COLUMNS, TIMES, Header, check_header, csv_files, read_header
+from kinema.data.annotations.csv_header import (
+    COLUMNS,
+    SEPARATORS,
+    TIMES,
+    Header,
+    check_header,
+    csv_files,
+    read_header,
+)
 from kinema.data.annotations.csv_rows import read_rows
 from kinema.data.annotations.list_files import NUM_TRIED, Place, find_place, one_for_each_split
 from kinema.data.annotations.repeats import Rows
@@ -82,10 +90,11 @@ _NO_ROWS: tuple[list[int], list[list[str]]] = ([], [])
 
 
 class _File(NamedTuple):
-    """A file, its columns, its split, and where its paths start."""
+    """A file, its columns and what separates them, its split, and where its paths start."""
 
     path: Path
     columns: list[str]
+    separator: str
     split: str | None
     place: Place
 
@@ -116,7 +125,7 @@ class _Reader:
         at = columns.index("path")
         names = (cells[at].strip() for cells in rows[:NUM_TRIED] if at < len(cells))
         place = find_place(names, self.source, beside=path, split=split)
-        file = _File(path, columns, split, place)
+        file = _File(path, columns, header.separator, split, place)
         before = len(self.builder)
         blank = [line for lines, rows in chain([(lines, rows)], parts) for line in self._add(file, lines, rows)]
         if 0 < len(blank) < len(self.builder) - before:
@@ -192,15 +201,15 @@ def _check_row(file: _File, line: int, cells: Sequence[str]) -> None:
     Raises:
         ValueError: If it is not; with file and line.
     """
-    where, columns = f"{file.path}, line {line}", file.columns
+    where, columns, text = f"{file.path}, line {line}", file.columns, file.separator.join(cells)
     if len(cells) != len(columns):
         raise ValueError(
-            f"{where}, must have {len(columns)} cells like the header, got {len(cells)}: {','.join(cells)!r}; "
-            "put names that contain commas in double quotes"
+            f"{where}, must have {len(columns)} cells like the header, got {len(cells)}: {text!r}; put "
+            f"names that contain {SEPARATORS[file.separator]} in double quotes"
         )
     row = dict(zip(columns, cells, strict=True))
     split, start, end = (row.get(column, "").strip() for column in ("split", *TIMES))
-    fault = f"a path and a label, got {','.join(cells)!r}; fill in the empty one"
+    fault = f"a path and a label, got {text!r}; fill in the empty one"
     try:
         (name,) = _names([row["path"]], file.place)
         _classes(row.get("label", row.get("labels", "")), "labels" in row)
