@@ -196,12 +196,17 @@ def test_batch_norms_of_all_processes_have_the_same_names_and_act_alone_as_befor
         (
             {"batch_norm": "frozen"},
             {"backbone": "test_convnext"},
-            r"trainer\.batch_norm must be left out with test_convnext, which has no batch norm, got 'frozen'; drop it",
+            r"batch_norm must be left out where a network has no .* got 'frozen' for none on test_convnext; drop it",
         ),
         (
             {"batch_norm": "sync"},
             {"backbone": "test_convnext"},
-            r"trainer\.batch_norm must be left out with test_convnext, which has no batch norm, got 'sync'; drop it",
+            r"batch_norm must be left out where a network has no .* got 'sync' for none on test_convnext; drop it",
+        ),
+        (
+            {"trainable": "temporal", "batch_norm": "sync"},
+            {"temporal": "sth"},
+            r"batch_norm must be left out where a network has no .* got 'sync' for sth on test_resnet; drop it",
         ),
     ],
 )
