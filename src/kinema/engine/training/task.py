@@ -28,6 +28,7 @@ from kinema.engine.training.optimizer import (
     scaled_learning_rate,
 )
 from kinema.engine.training.param_groups import parameter_groups
+from kinema.engine.training.progress import EpochMeans
 from kinema.engine.training.unreadable import UnreadableVideos
 from kinema.engine.view_loader import ViewBatch
 from kinema.models.classifier import VideoClassifier
@@ -50,6 +51,7 @@ class VideoTask(L.LightningModule):
         steps_per_epoch: int,
         data_hash: str,
         unreadable: UnreadableVideos | None = None,
+        scored: VideoClassifier | None = None,
     ) -> None:
         """Remembers what the hooks need.
 
@@ -62,6 +64,7 @@ class VideoTask(L.LightningModule):
             steps_per_epoch: Optimization steps of an epoch.
             data_hash: Of the dataset; a run is not resumed on another one.
             unreadable: Counts the videos whose clips are missing in a batch.
+            scored: What validation scores; by default the model itself.
         """
         super().__init__()
         self.model = model
@@ -73,15 +76,19 @@ class VideoTask(L.LightningModule):
         self.steps_per_epoch = steps_per_epoch
         self.data_hash = data_hash
         self.unreadable = unreadable
+        self.scored = (scored or model,)  # not a part of the network: it has no gradients and no place in its state
         self.scores: Scores | None = None
+        self.means = EpochMeans("train_loss", "train_top1")
 
     def train_dataloader(self) -> DataLoader[TrainingItem]:
-        """Returns the loader, at the epoch that begins.
+        """Returns the loader, at the epoch that begins, or in it where a resumed run goes on.
 
         Lightning begins to iterate before it first tells the sampler the epoch, which after a resume is not the first.
         """
-        assert isinstance(self.train_loader.batch_sampler, EpochBatches)
-        self.train_loader.batch_sampler.sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
+        batches, loop = self.train_loader.batch_sampler, self.trainer.fit_loop
+        assert isinstance(batches, EpochBatches)
+        batches.sampler.set_epoch(loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
+        batches.start = loop.epoch_loop.batch_progress.current.ready if loop.restarting else 0
         return self.train_loader
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -114,9 +121,16 @@ class VideoTask(L.LightningModule):
             right = logits.argmax(dim=1) == dominant_labels(targets)
         if not torch.isfinite(loss):
             self._refuse(loss, torch.as_tensor(batch["index"]))
-        metrics = {"train_loss": loss.detach(), "train_top1": right.float().mean()}
-        self.log_dict(metrics, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(clips))
+        self.means.add({"train_loss": loss.detach(), "train_top1": right.float().mean()}, num_clips=len(clips))
         return loss
+
+    def on_train_epoch_start(self) -> None:
+        """Starts new means; Lightning leaves this out where a resumed run goes on inside an epoch."""
+        self.means.reset()
+
+    def on_train_epoch_end(self) -> None:
+        """Logs the means."""
+        self.log_dict(self.means.result(), prog_bar=True)
 
     def on_validation_epoch_start(self) -> None:
         """Starts a new tally."""
@@ -132,7 +146,7 @@ class VideoTask(L.LightningModule):
     def validation_step(self, batch: ViewBatch) -> None:
         """Scores the views of some videos."""
         assert self.scores is not None
-        self.scores.add(batch, self.model)
+        self.scores.add(batch, self.scored[0])
 
     def on_validation_epoch_end(self) -> None:
         """Logs the scores."""
