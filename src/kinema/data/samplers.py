@@ -145,19 +145,15 @@ class EpochBatches(Sampler[list[tuple[int, ...]]]):
         self.batch_size = batch_size
         self.rank = rank
         self.num_ranks = num_ranks
-        self.start = 0
-        """Batches that the next iteration, and only that one, leaves out: those that a resumed run has seen."""
+        self.start = (0, 0)
+        """An epoch, and how many of its first batches are left out: those that a resumed run has seen."""
 
     def __len__(self) -> int:
         return math.ceil(len(self.sampler) / (self.batch_size * self.num_ranks))
 
     def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
-        start, self.start = self.start, 0
-        return self._batches(start)
-
-    def _batches(self, start: int) -> Iterator[list[tuple[int, ...]]]:
-        """Yields the batches from a place in the epoch on."""
+        epoch, start = self.start
         step = self.batch_size * self.num_ranks
-        keys = itertools.islice(self.sampler, start * step, None)
+        keys = itertools.islice(self.sampler, start * step if self.sampler.epoch == epoch else 0, None)
         while together := list(itertools.islice(keys, step)):
             yield together[self.rank :: self.num_ranks]

@@ -99,8 +99,9 @@ class VideoTask(L.LightningModule):
         """
         batches, loop = self.train_loader.batch_sampler, self.trainer.fit_loop
         assert isinstance(batches, EpochBatches)
-        batches.sampler.set_epoch(loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
-        batches.start = loop.epoch_loop.batch_progress.current.ready if loop.restarting else 0
+        epoch = loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+        batches.sampler.set_epoch(epoch)
+        batches.start = (epoch, loop.epoch_loop.batch_progress.current.ready if loop.restarting else 0)
         return self.train_loader
 
     def val_dataloader(self) -> DataLoader[Any]:
