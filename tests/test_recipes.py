@@ -7,12 +7,15 @@ from collections import Counter
 from dataclasses import asdict, replace
 
 import pytest
+import timm
 import torch
 import yaml
 
+from kinema.cli import main
 from kinema.compare.sth_paper import TABLES
 from kinema.demo.config import DemoConfig
 from kinema.models.classifier import create_model
+from pages import DOCS, load_script
 from recipe_files import (
     FOLDER,
     PAPER_RECIPES,
@@ -83,6 +86,12 @@ def test_a_recipe_is_named_after_its_network(path):
         assert path.stem.removeprefix("footage_") in recipe.out
 
 
+def test_all_weights_are_named_in_full_and_published():
+    names = {read_recipe(path).model.backbone for path in PAPER_RECIPES}
+    assert names == {"resnet50.tv_in1k", "resnet101.tv_in1k", "mobilenetv2_100.ra_in1k"}
+    assert all(timm.models.is_model_pretrained(name) for name in names)
+
+
 @every_paper_recipe
 def test_a_name_tells_what_is_unusual_of_the_clips(path):
     recipe = read_recipe(path)
@@ -129,7 +138,8 @@ def test_a_recipe_is_a_whole_that_does_not_lean_on_defaults(path):
     assert values.keys() == {"seed", "out", *WRITTEN}
     for group, names in WRITTEN.items():
         assert names <= values[group].keys(), group
-    assert ("fold" in values["data"]) == (dataset_of(path) in ("ucf101", "hmdb51"))
+    has_splits = dataset_of(path) in ("ucf101", "hmdb51") and values["clip"]["modality"] != "flow"
+    assert ("fold" in values["data"]) == has_splits
 
 
 @every_paper_recipe
@@ -188,16 +198,17 @@ def test_all_numbers_of_the_paper_have_a_recipe_that_cites_them_as_they_are():
             table = re.search(r"STH, table (\d)(?:, (?!validation)(.+))?", number.source)
             if table is None:
                 continue
+            accuracies = float(number.top1), None if number.top5 is None else float(number.top5)
             row = (int(table[1]), dataset_of(path), temporal_of(recipe)[0], recipe.clip.num_frames)
             if table[2]:
-                ablations[int(table[1]), table[2]] = number.top1, number.top5
+                ablations[int(table[1]), table[2]] = accuracies
             elif number.kind == "fused":
                 other = read_recipe(path.parent / number.other)
                 frames = recipe.clip.num_frames + other.clip.num_frames
-                fused[(*row[:3], frames)] = number.top1, number.top5
+                fused[(*row[:3], frames)] = accuracies
             else:
                 assert row not in cited
-                cited[row] = number.top1, number.top5
+                cited[row] = accuracies
     assert cited == ACCURACIES
     assert fused == FUSED
     assert ablations == ABLATIONS
@@ -243,6 +254,36 @@ def test_sixteen_frames_differ_from_eight_in_nothing_else(path):
         assert not list(path.parent.glob(f"{path.stem.partition('_16f')[0]}_8f*"))
         return
     assert differing(read_recipe(path), read_recipe(shorter)) <= may
+
+
+def test_the_page_of_recipes_has_the_numbers_of_their_comments():
+    page = (DOCS / "recipes.md").read_text(encoding="utf-8")
+    assert load_script("recipes").fill(page) == page, "run python docs/recipes.py"
+    for path in PAPER_RECIPES:
+        assert f"](../recipes/{name_of(path)}.yaml) |" in page
+
+
+def test_a_number_that_is_not_as_it_must_be_is_refused():
+    with pytest.raises(ValueError, match=r"a number must stand as .*got 'paper: 46\.8 top-1; 1 clip; ours'"):
+        load_script("recipes").parse("paper: 46.8 top-1; 1 clip; ours")
+
+
+def test_commands_in_comments_are_of_the_command_line_as_it_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    lines = [line for path in PAPER_RECIPES for line in commands(path, "evaluate")]
+    by_flags = {tuple(re.findall(r"--\S+", line)): line for line in lines}
+    assert len(by_flags) == 3  # with and without views, and with a fold
+    for line in by_flags.values():
+        assert main([*line.split()[1:]]) != 0
+        assert ".safetensors" in capsys.readouterr().err
+
+
+def test_a_recipe_goes_through_the_command_line_with_the_flags_of_its_comments(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    path = FOLDER / "ucf101" / "resnet50_sth_16f.yaml"
+    flags = ["--data.root", "absent", "--data.fold", "2", "--trainer.devices", "16", "--trainer.accumulate", "1"]
+    assert main(["train", "--config", str(path), *flags, "--out", "runs/fold2"]) != 0
+    assert "absent" in capsys.readouterr().err
 
 
 PARAMETERS = {
