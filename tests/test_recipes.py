@@ -167,8 +167,11 @@ def test_comments_name_the_batch_the_rate_and_the_start_of_the_recipe(path):
     recipe, text = read_recipe(path), comments(path)
     batch, accumulate = recipe.trainer.batch_size, recipe.trainer.accumulate
     reference, rate = recipe.optimizer.reference_batch, recipe.optimizer.learning_rate
-    assert f"Batch: {reference} clips a step, {batch} at a time on one GPU; on {accumulate} GPUs the same step" in text
-    assert f"--trainer.devices {accumulate} --trainer.accumulate 1." in text
+    devices = int(re.search(r"--trainer\.devices (\d+) --trainer\.accumulate", text)[1])
+    assert f"Batch: {reference} clips a step, {batch} at a time on one GPU; on {devices} GPUs the same step" in text
+    assert f"--trainer.devices {devices} --trainer.accumulate {accumulate // devices}." in text
+    assert devices <= 8
+    assert accumulate % devices == 0
     assert f"the rate is scaled from {rate:g} at {reference}." in text
     assert ("Starts on Kinetics-400" in text) == (recipe.model.init is not None)
     assert ("Three splits" in text) == (dataset_of(path) in ("ucf101", "hmdb51"))
