@@ -40,10 +40,15 @@ INTERRUPTED = 130
 
 def train(recipe: Recipe, *, resume: bool, overwrite: bool) -> int:
     """Trains a network on videos; prints what it found and how well it does, and writes weights into --out."""
-    from kinema.engine.training.train import train as run
+    from kinema.engine.training.launch import launch, needs_launch
 
     try:
-        run(recipe, resume=resume, overwrite=overwrite)
+        if needs_launch(recipe):
+            launch(recipe, resume=resume, overwrite=overwrite)
+        else:
+            from kinema.engine.training.train import train as run
+
+            run(recipe, resume=resume, overwrite=overwrite)
     except KeyboardInterrupt:
         print(f"kinema: interrupted; go on with: kinema train --resume --out {quote(recipe.out)}", file=sys.stderr)
         return INTERRUPTED
@@ -55,6 +60,7 @@ def evaluate(weights: str, recipe: EvaluationRecipe, *, json_file: str | None) -
     from rich.console import Console
 
     from kinema.engine.evaluate_weights import evaluate_weights
+    from kinema.engine.training.ranks import is_main
     from kinema.models.weights import write_atomically
     from kinema.wording import one_line
 
@@ -64,6 +70,8 @@ def evaluate(weights: str, recipe: EvaluationRecipe, *, json_file: str | None) -
             f"json must be a file in a folder that can be written to, got {json_file}; make the folder first"
         )
     evaluation = evaluate_weights(weights, recipe, console=Console())
+    if not is_main():
+        return UNREADABLE if evaluation.errors else OK
     for name, reason in evaluation.errors.items():
         print(f"kinema: {one_line(name)} counts as wrong: {one_line(reason)}", file=sys.stderr)
     if json_file:

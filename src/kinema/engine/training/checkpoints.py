@@ -18,6 +18,7 @@ from lightning.fabric.plugins.io import CheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from rich.console import Console
 
+from kinema.engine.training.ranks import gather_states, is_main, own_state
 from kinema.models.weights import write_atomically
 
 METRICS = ("train_loss", "train_top1", "val_loss", "val_top1")
@@ -64,7 +65,10 @@ class RandomStates(Callback):
         self.loaded: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the states as values that load without unpickling."""
+        """Returns the states of all processes as values that load without unpickling."""
+        return {"ranks": gather_states(self._state())}
+
+    def _state(self) -> dict[str, Any]:
         name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
         return {
             "python": random.getstate(),
@@ -81,7 +85,7 @@ class RandomStates(Callback):
         """Sets the states of the checkpoint, once."""
         if self.loaded is None:
             return
-        state, self.loaded = self.loaded, None
+        state, self.loaded = own_state(self.loaded["ranks"]), None
         random.setstate(state["python"])
         name, keys, *rest = state["numpy"]
         np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
@@ -125,6 +129,8 @@ class EpochLog(Callback):
         row |= {name: metrics[name].item() if name in metrics else None for name in names}
         row |= {"lr": trainer.optimizers[0].param_groups[0]["lr"], "seconds": round(time.monotonic() - self.started, 3)}
         self.rows.append(row)
+        if not is_main():
+            return
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(row), lineterminator="\n")
         writer.writeheader()

@@ -21,6 +21,7 @@ from kinema.data.views import Augmentation, grid_views
 from kinema.engine.fingerprint import fingerprint
 from kinema.engine.read_data import read_place, read_place_quarantine
 from kinema.engine.recipe import AugmentRecipe, Recipe
+from kinema.engine.training.ranks import num_local_ranks, num_ranks, rank
 from kinema.engine.training.run_folder import UNREADABLE
 from kinema.engine.training.unreadable import CollateReadable, ReadableClips, UnreadableVideos
 from kinema.engine.view_loader import evaluation_loader
@@ -142,7 +143,12 @@ def training_loader(recipe: Recipe, data: TrainingData, *, spec: ClipSpec) -> Da
     workers = choose_workers(recipe.data.num_workers, num_videos=len(data.train))
     return DataLoader(
         ReadableClips(clips),
-        batch_sampler=EpochBatches(_training_sampler(recipe, len(data.train)), batch_size=recipe.trainer.batch_size),
+        batch_sampler=EpochBatches(
+            _training_sampler(recipe, len(data.train)),
+            batch_size=recipe.trainer.batch_size,
+            rank=rank(),
+            num_ranks=num_ranks(),
+        ),
         collate_fn=CollateReadable(),
         num_workers=workers,
         persistent_workers=workers > 0,
@@ -155,7 +161,7 @@ def _training_sampler(recipe: Recipe, num_train: int) -> EpochSampler:
     """Returns the order of the training clips; several of each video where the recipe repeats them."""
     if recipe.augment.repeats == 1:
         return EpochSampler(num_train, seed=recipe.seed)
-    repeats, batch_size = recipe.augment.repeats, recipe.trainer.batch_size
+    repeats, batch_size = recipe.augment.repeats, recipe.trainer.batch_size * num_ranks()
     return RepeatSampler(num_train, seed=recipe.seed, repeats=repeats, batch_size=batch_size)
 
 
@@ -176,12 +182,16 @@ def validation_loader(recipe: Recipe, data: TrainingData, *, spec: ClipSpec) -> 
         num_workers=workers,
         persistent=True,
         index_cache=recipe.data.index_cache,
+        together=True,
     )
 
 
 def choose_workers(num_workers: int | None, *, num_videos: int) -> int:
-    """Returns how many processes decode: as given, or one for each core that this process may use."""
+    """Returns how many processes decode: as given, or one for each core that this process may use.
+
+    Where several processes of a run are on this machine, they share its cores.
+    """
     if num_workers is not None:
         return num_workers
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MAX_WORKERS, num_videos)
+    return min(max(1, cores // num_local_ranks()), MAX_WORKERS, num_videos)

@@ -19,6 +19,7 @@ from kinema.engine.training import run_folder
 from kinema.engine.training.checkpoints import EpochCheckpoints
 from kinema.engine.training.data import TrainingData, choose_workers
 from kinema.engine.training.epochs import epochs_of
+from kinema.engine.training.ranks import is_main
 from kinema.engine.training.result import TrainingResult, summary
 from kinema.models.classifier import VideoClassifier
 from kinema.models.weights import save_model
@@ -31,8 +32,9 @@ def finish(
     """Writes the last weights, scores them, and says how it went."""
     out = Path(recipe.out)
     num_epochs = epochs_of(recipe.trainer)
-    save_model(out / run_folder.LAST, model, metadata=metadata(recipe, data, epoch=num_epochs - 1))
-    if best.best_epoch is None:
+    if is_main():
+        save_model(out / run_folder.LAST, model, metadata=metadata(recipe, data, epoch=num_epochs - 1))
+    if is_main() and best.best_epoch is None:
         save_model(out / run_folder.BEST, model, metadata=metadata(recipe, data, epoch=num_epochs - 1))
     chosen = np.random.default_rng(recipe.seed).permutation(len(data.train))[:MAX_TRAINING_CLIPS]
     result = TrainingResult(
@@ -66,6 +68,7 @@ def _score(recipe: Recipe, model: VideoClassifier, samples: Sequence[Sample], *,
         batch_size=recipe.trainer.batch_size,
         num_workers=choose_workers(recipe.data.num_workers, num_videos=len(samples)),
         progress=console.is_terminal,
+        together=True,
     )
 
 

@@ -19,6 +19,8 @@ from kinema.engine.training.data import TrainingData, training_loader, validatio
 from kinema.engine.training.epochs import epochs_of, steps_per_epoch
 from kinema.engine.training.finish import metadata
 from kinema.engine.training.quiet import plain_errors, quiet_lightning
+from kinema.engine.training.ranks import is_main, own_seed
+from kinema.engine.training.strategy import make_environment, make_strategy
 from kinema.engine.training.task import VideoTask
 from kinema.models.classifier import VideoClassifier
 from kinema.models.weights import save_model
@@ -42,10 +44,12 @@ def fit(
         data_hash=data.hash,
         unreadable=data.unreadable,
     )
-    best = EpochCheckpoints(
-        out / run_folder.CHECKPOINT,
-        save_best=lambda epoch: save_model(out / run_folder.BEST, model, metadata=metadata(recipe, data, epoch=epoch)),
-    )
+
+    def save_best(epoch: int) -> None:
+        if is_main():
+            save_model(out / run_folder.BEST, model, metadata=metadata(recipe, data, epoch=epoch))
+
+    best = EpochCheckpoints(out / run_folder.CHECKPOINT, save_best=save_best)
     bar = console.is_terminal
     callbacks: list[Callback] = [
         RandomStates(),
@@ -59,7 +63,9 @@ def fit(
         trainer = L.Trainer(
             default_root_dir=out,
             accelerator=trainer_recipe.accelerator,
-            devices=1,
+            devices=trainer_recipe.devices,
+            num_nodes=trainer_recipe.num_nodes,
+            strategy=make_strategy(trainer_recipe),
             precision=choose_precision(trainer_recipe),
             max_epochs=epochs,
             accumulate_grad_batches=trainer_recipe.accumulate,
@@ -67,14 +73,15 @@ def fit(
             logger=TensorBoardLogger(save_dir=out, name=run_folder.LOGS, version=""),
             log_every_n_steps=min(50, num_steps),
             callbacks=callbacks,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(), make_environment()],
             limit_val_batches=1.0 if data.val else 0,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
             enable_model_summary=False,
             enable_progress_bar=bar,
         )
-        L.seed_everything(recipe.seed, verbose=False)
-        trainer.fit(task, ckpt_path=checkpoint)
+        L.seed_everything(own_seed(recipe.seed), verbose=False)
+        trainer.fit(task, ckpt_path=checkpoint, weights_only=True)
+        task.take_whole()
     model.to(trainer.strategy.root_device)
     return best

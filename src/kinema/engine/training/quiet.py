@@ -22,6 +22,9 @@ def quiet_lightning() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=r".*does not have many workers")
             warnings.filterwarnings("ignore", message=r".*`training_step` returned `None`")  # no readable video in it
+            warnings.filterwarnings(
+                "ignore", message=r".*recommended to use `self.log\(.*sync_dist=True"
+            )  # all have it
             warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", category=FutureWarning)
             yield
     finally:

@@ -5,6 +5,7 @@ Shapes: N clips, T frames, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import lightning as L
@@ -22,6 +23,9 @@ from kinema.engine.multi_label import multi_label_loss
 from kinema.engine.recipe import Recipe
 from kinema.engine.training.loss import dominant_labels, mix, training_loss
 from kinema.engine.training.optimizer import learning_rate_factor, make_optimizer
+from kinema.engine.training.ranks import num_ranks, share_buffers
+from kinema.engine.training.sharded import copy_whole, shard
+from kinema.engine.training.shares import clips_of_step, idle_loss, share_of
 from kinema.engine.training.unreadable import UnreadableVideos
 from kinema.engine.view_loader import ViewBatch
 from kinema.models.classifier import VideoClassifier
@@ -67,6 +71,26 @@ class VideoTask(L.LightningModule):
         self.data_hash = data_hash
         self.unreadable = unreadable
         self.scores: Scores | None = None
+        self.whole = (model,)  # in a tuple, so that checkpoints do not have it beside the one that is trained
+
+    @property
+    def scored(self) -> VideoClassifier:
+        """The network that is scored and saved: the one that is trained, or a whole one where that lies in parts."""
+        return self.whole[0]
+
+    def configure_model(self) -> None:
+        """Divides the weights over the processes where the recipe says so; the network that was given stays whole."""
+        if self.recipe.trainer.strategy == "fsdp" and num_ranks() > 1 and self.scored is self.model:
+            self.model = copy.deepcopy(self.scored).to(memory_format=torch.contiguous_format)  # as fully_shard wants it
+            assert self.device_mesh is not None
+            shard(self.model, self.device_mesh["data_parallel"])
+
+    def take_whole(self) -> None:
+        """Gives the network that is scored the weights that are trained, the same in all processes."""
+        if self.scored is not self.model:
+            copy_whole(self.model, self.scored)
+            self.scored.to(self.device)
+        share_buffers(self.scored)
 
     def train_dataloader(self) -> DataLoader[TrainingItem]:
         """Returns the loader, at the epoch that begins.
@@ -90,10 +114,11 @@ class VideoTask(L.LightningModule):
             ValueError: If the loss is not finite.
             VideoError: If too many videos cannot be read.
         """
-        if self.unreadable is not None:
-            self.unreadable.note(batch)
-        if "clip" not in batch:
+        if not (num_clips := clips_of_step(batch, self.unreadable)):
             return None
+        if "clip" not in batch:
+            self._log_step(torch.zeros(()), torch.zeros(()), num_clips=0)
+            return idle_loss(self.model)
         clips, targets = batch["clip"], torch.as_tensor(batch["label"])
         augment, num_classes = self.recipe.augment, len(self.model.spec.class_names)
         key = (self.recipe.seed, self.current_epoch, batch_idx)
@@ -107,12 +132,20 @@ class VideoTask(L.LightningModule):
             right = logits.argmax(dim=1) == dominant_labels(targets)
         if not torch.isfinite(loss):
             self._refuse(loss, torch.as_tensor(batch["index"]))
-        metrics = {"train_loss": loss.detach(), "train_top1": right.float().mean()}
-        self.log_dict(metrics, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(clips))
-        return loss
+        self._log_step(loss.detach(), right.float().mean(), num_clips=len(clips))
+        return loss * share_of(len(clips), num_clips)
+
+    def _log_step(self, loss: Tensor, top1: Tensor, *, num_clips: int) -> None:
+        """Logs what an epoch takes the mean of, over all clips of all processes."""
+        weight = num_clips * num_ranks()  # Lightning divides the sum over processes by their number, and rounds
+        metrics = {"train_loss": loss, "train_top1": top1}
+        self.log_dict(
+            metrics, on_step=False, on_epoch=True, prog_bar=True, batch_size=weight, sync_dist=num_ranks() > 1
+        )
 
     def on_validation_epoch_start(self) -> None:
         """Starts a new tally."""
+        self.take_whole()
         samples = self.val_loader.dataset.samples  # type: ignore[attr-defined]
         spec = self.model.spec
         self.scores = Scores(
@@ -125,11 +158,12 @@ class VideoTask(L.LightningModule):
     def validation_step(self, batch: ViewBatch) -> None:
         """Scores the views of some videos."""
         assert self.scores is not None
-        self.scores.add(batch, self.model)
+        self.scores.add(batch, self.scored)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the scores."""
         assert self.scores is not None
+        self.scores.gather()
         evaluation = self.scores.result()
         scores = {"val_loss": evaluation.loss, "val_top1": evaluation.top1}
         if evaluation.mean_average_precision is not None:

@@ -18,7 +18,10 @@ from kinema.engine.training.data import TrainingData, read_data
 from kinema.engine.training.epochs import MIN_EPOCHS, choose_epochs, min_steps, steps_per_epoch
 from kinema.engine.training.finish import finish
 from kinema.engine.training.fit import fit
+from kinema.engine.training.launch import launch, leave_result, needs_launch
 from kinema.engine.training.network import make_model
+from kinema.engine.training.processes import as_launched, together
+from kinema.engine.training.ranks import check_same_weights, from_main, is_main
 from kinema.engine.training.result import TrainingResult
 from kinema.models.classifier import VideoClassifier
 from kinema.models.cost import cost
@@ -30,13 +33,13 @@ from kinema.wording import listed
 def train(
     recipe: Recipe, *, resume: bool = False, overwrite: bool = False, console: Console | None = None
 ) -> TrainingResult:
-    """Trains what a recipe says.
+    """Trains what a recipe says, in as many processes as it says.
 
     Args:
         recipe: All numbers of the run.
         resume: Whether to go on with the run in `recipe.out` where it was stopped.
         overwrite: Whether a run in `recipe.out` may be removed.
-        console: Where to say what happens; by default the terminal.
+        console: Where to say what happens; by default the terminal. Several processes speak on the terminal.
 
     Returns:
         Weights and scores.
@@ -44,13 +47,24 @@ def train(
     Raises:
         ValueError: If data, recipe and folder do not go together, or the loss is no longer finite.
         VideoError: If more training videos cannot be read than the recipe allows.
+        ChildProcessError: If one of several processes ended before the run.
         KeyboardInterrupt: If the run was interrupted; its finished epochs are kept.
     """
-    console = console or Console()
+    if needs_launch(recipe):
+        return launch(recipe, resume=resume, overwrite=overwrite)
+    with together(recipe.trainer.accelerator):
+        console = (console or Console()) if is_main() else Console(quiet=True, force_terminal=False)
+        result = _train(as_launched(recipe), resume=resume, overwrite=overwrite, console=console)
+        leave_result(result)
+    return result
+
+
+def _train(recipe: Recipe, *, resume: bool, overwrite: bool, console: Console) -> TrainingResult:
+    """Trains in this process what a recipe says."""
     out = Path(recipe.out)
     if resume:
         recipe = run_folder.continued_recipe(run_folder.stored_recipe(out), recipe)
-    elif not overwrite:
+    elif not overwrite and is_main():
         run_folder.check_free(out)
     data = read_data(recipe)
     data.unreadable.say = lambda line: say(console, line)
@@ -58,11 +72,10 @@ def train(
         data.unreadable.restore()
     data.unreadable.look_for_missing()
     checkpoint = out / run_folder.CHECKPOINT
-    goes_on = resume and checkpoint.is_file()
-    model, recipe = make_model(recipe, data, fresh=not goes_on, console=console)
-    recipe = _fill_in(recipe, num_train=len(data.train), console=console)
+    goes_on = from_main(resume and checkpoint.is_file())
+    model, recipe = _make_together(recipe, data, fresh=not goes_on, console=console)
     _describe(recipe, data, model, console=console)
-    if not resume:
+    if not resume and is_main():
         run_folder.begin_run(out)
         write_atomically(out / run_folder.RECIPE, recipe_to_yaml(recipe).encode())
     if resume:
@@ -70,6 +83,20 @@ def train(
         say(console, f"resuming the run in {out} {state}")
     best = fit(recipe, data, model, checkpoint=checkpoint if goes_on else None, console=console)
     return finish(recipe, data, model, best=best, console=console)
+
+
+def _make_together(
+    recipe: Recipe, data: TrainingData, *, fresh: bool, console: Console
+) -> tuple[VideoClassifier, Recipe]:
+    """Builds the network and decides what the recipe left open; the first process does so for all."""
+    if is_main():
+        model, recipe = make_model(recipe, data, fresh=fresh, console=console)
+        recipe = _fill_in(recipe, num_train=len(data.train), console=console)
+    recipe = from_main(recipe)
+    if not is_main():
+        model, _ = make_model(recipe, data, fresh=fresh, console=console)
+    check_same_weights(model)
+    return model, recipe
 
 
 def _fill_in(recipe: Recipe, *, num_train: int, console: Console) -> Recipe:
