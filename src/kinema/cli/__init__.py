@@ -44,12 +44,17 @@ def train(recipe: Recipe, *, resume: bool, overwrite: bool, given: Collection[st
 
     Without --config, network, size of the clips, batch, balance and cache are chosen by the data and the machine.
     """
+    from kinema.engine.training.launch import launch, needs_launch
     from kinema.engine.training.ranks import is_main
     from kinema.engine.training.stopping import Terminated
-    from kinema.engine.training.train import train as run
 
     try:
-        run(recipe, resume=resume, overwrite=overwrite, given=given)
+        if needs_launch(recipe):
+            launch(recipe, resume=resume, overwrite=overwrite, given=given)
+        else:
+            from kinema.engine.training.train import train as run
+
+            run(recipe, resume=resume, overwrite=overwrite, given=given)
     except KeyboardInterrupt as error:
         terminated = isinstance(error, Terminated)
         if is_main():
@@ -64,6 +69,7 @@ def evaluate(weights: str, recipe: EvaluationRecipe, *, json_file: str | None) -
     from rich.console import Console
 
     from kinema.engine.evaluate_weights import evaluate_weights
+    from kinema.engine.training.ranks import is_main
     from kinema.models.weights import write_atomically
     from kinema.wording import one_line
 
@@ -73,6 +79,8 @@ def evaluate(weights: str, recipe: EvaluationRecipe, *, json_file: str | None) -
             f"json must be a file in a folder that can be written to, got {json_file}; make the folder first"
         )
     evaluation = evaluate_weights(weights, recipe, console=Console())
+    if not is_main():
+        return UNREADABLE if evaluation.errors else OK
     for name, reason in evaluation.errors.items():
         print(f"kinema: {one_line(name)} counts as wrong: {one_line(reason)}", file=sys.stderr)
     if json_file:

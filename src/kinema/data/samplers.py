@@ -157,3 +157,37 @@ class EpochBatches(Sampler[list[tuple[int, ...]]]):
         keys = itertools.islice(self.sampler, start * step if self.sampler.epoch == epoch else 0, None)
         while together := list(itertools.islice(keys, step)):
             yield together[self.rank :: self.num_ranks]
+
+
+class EvaluationBatches(Sampler[list[int]]):
+    """Yields batches of indices in ascending order, or to one process of several every so manieth of them.
+
+    The batches are those of a single process, since what a network gives for a video may depend, in its last bit, on
+    what stands beside it in the batch. All processes have the same number of batches; the last one may be empty.
+    """
+
+    def __init__(self, length: int, *, batch_size: int, rank: int = 0, num_ranks: int = 1) -> None:
+        """Remembers which batches to yield.
+
+        Args:
+            length: Number of samples.
+            batch_size: Samples of a batch.
+            rank: Which process of several this is, from 0 on.
+            num_ranks: How many there are.
+
+        Raises:
+            ValueError: If there is no such rank.
+        """
+        check(0 <= rank < num_ranks, "rank", f"lie in [0, {num_ranks})", rank, "ranks count from 0")
+        self.length = length
+        self.batch_size = batch_size
+        self.rank = rank
+        self.num_ranks = num_ranks
+
+    def __len__(self) -> int:
+        return math.ceil(self.length / (self.batch_size * self.num_ranks))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for number in range(len(self)):
+            start = (number * self.num_ranks + self.rank) * self.batch_size
+            yield list(range(start, min(start + self.batch_size, self.length)))

@@ -14,9 +14,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from kinema.data.annotations import Sample
 from kinema.data.dataset import load_views
+from kinema.data.samplers import EvaluationBatches
 from kinema.data.video.cached import FrameCache, open_kept
 from kinema.data.video.opening import VideoError
 from kinema.data.views import View
+from kinema.engine.training.ranks import num_ranks, rank
 from kinema.spec import ClipSpec
 
 Views = Sequence[View] | Callable[[int], Sequence[View]]
@@ -73,11 +75,16 @@ def evaluation_loader(
     persistent: bool = False,
     index_cache: bool = False,
     cache: FrameCache | None = None,
+    together: bool = False,
 ) -> DataLoader[tuple[int, Tensor | str]]:
-    """Returns a loader of view batches, in the order of the samples; persistent workers suit one that is used often."""
+    """Returns a loader of view batches, in the order of the samples; persistent workers suit one that is used often.
+
+    Where the processes of a run evaluate together, each has its part of the batches.
+    """
+    part = {"rank": rank(), "num_ranks": num_ranks()} if together else {}
     return DataLoader(
         EvaluationClips(samples, spec=spec, views=views, index_cache=index_cache, cache=cache),
-        batch_size=batch_size,
+        batch_sampler=EvaluationBatches(len(samples), batch_size=batch_size, **part),
         num_workers=num_workers,
         persistent_workers=persistent and num_workers > 0,
         collate_fn=_collate_views,

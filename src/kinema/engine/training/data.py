@@ -27,6 +27,7 @@ from kinema.engine.read_data import read_place, read_place_quarantine
 from kinema.engine.recipe import AugmentRecipe, Recipe
 from kinema.engine.training.balance import balanced_sampler, count_classes
 from kinema.engine.training.epochs import batch_size_of
+from kinema.engine.training.ranks import num_local_ranks, num_ranks, rank
 from kinema.engine.training.run_folder import UNREADABLE
 from kinema.engine.training.unreadable import CollateReadable, ReadableClips, UnreadableVideos
 from kinema.engine.view_loader import evaluation_loader
@@ -156,7 +157,12 @@ def training_loader(recipe: Recipe, data: TrainingData, *, spec: ClipSpec) -> Da
     workers = choose_workers(recipe.data.num_workers, num_videos=len(data.train))
     return DataLoader(
         ReadableClips(clips),
-        batch_sampler=EpochBatches(_training_sampler(recipe, data), batch_size=batch_size_of(recipe.trainer)),
+        batch_sampler=EpochBatches(
+            _training_sampler(recipe, data),
+            batch_size=batch_size_of(recipe.trainer),
+            rank=rank(),
+            num_ranks=num_ranks(),
+        ),
         collate_fn=CollateReadable(),
         num_workers=workers,
         persistent_workers=workers > 0,
@@ -172,7 +178,7 @@ def _training_sampler(recipe: Recipe, data: TrainingData) -> EpochSampler:
         return balanced_sampler(data.train, class_names=names, multi_label=multi_label, seed=recipe.seed)
     if recipe.augment.repeats == 1:
         return EpochSampler(len(data.train), seed=recipe.seed)
-    repeats, batch_size = recipe.augment.repeats, batch_size_of(recipe.trainer)
+    repeats, batch_size = recipe.augment.repeats, batch_size_of(recipe.trainer) * num_ranks()
     return RepeatSampler(len(data.train), seed=recipe.seed, repeats=repeats, batch_size=batch_size)
 
 
@@ -194,11 +200,15 @@ def validation_loader(recipe: Recipe, data: TrainingData, *, spec: ClipSpec) -> 
         persistent=True,
         index_cache=recipe.data.index_cache,
         cache=data.cache and data.cache.for_evaluation(),
+        together=True,
     )
 
 
 def choose_workers(num_workers: int | None, *, num_videos: int) -> int:
-    """Returns how many processes decode: as given, or one for each core that this process may use."""
+    """Returns how many processes decode: as given, or one for each core that this process may use.
+
+    Where several processes of a run are on this machine, they share its cores.
+    """
     if num_workers is not None:
         return num_workers
-    return min(num_cores(), MAX_WORKERS, num_videos)
+    return min(max(1, num_cores() // num_local_ranks()), MAX_WORKERS, num_videos)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from kinema.engine.recipe import TrainerRecipe
+from kinema.engine.training.ranks import num_ranks
 
 MIN_EPOCHS = 10
 MIN_STEPS = 300
@@ -27,7 +28,7 @@ def min_steps(trainer: TrainerRecipe, *, random_weights: bool) -> int:
 
 def steps_per_epoch(trainer: TrainerRecipe, *, num_train: int) -> int:
     """Returns how often the weights move in an epoch."""
-    return math.ceil(math.ceil(num_train / batch_size_of(trainer)) / trainer.accumulate)
+    return math.ceil(math.ceil(num_train / (batch_size_of(trainer) * num_ranks())) / trainer.accumulate)
 
 
 def epochs_of(trainer: TrainerRecipe) -> int:

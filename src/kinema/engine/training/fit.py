@@ -28,7 +28,9 @@ from kinema.engine.training.loggers import StepCurves, closing, make_loggers
 from kinema.engine.training.origin import run_fingerprint
 from kinema.engine.training.progress import RankStates
 from kinema.engine.training.quiet import plain_errors, quiet_lightning
+from kinema.engine.training.ranks import is_main, own_seed
 from kinema.engine.training.stopping import Stop, outlive_signals
+from kinema.engine.training.strategy import make_environment, make_strategy
 from kinema.engine.training.task import VideoTask
 from kinema.engine.training.time_profile import LoaderClock, TimeProfile
 from kinema.models.classifier import VideoClassifier
@@ -58,8 +60,13 @@ def fit(
         class_weights=inverse_frequency(data.class_counts) if recipe.data.balance == "loss" else None,
         finite=FiniteNumbers(data.train, file=out.absolute() / run_folder.LOST),
     )
+
+    def save_best(epoch: int) -> None:
+        if is_main():
+            save_model(out / run_folder.BEST, scored, metadata=metadata(recipe, data, epoch=epoch))
+
     best = BestEpoch(
-        save=lambda epoch: save_model(out / run_folder.BEST, scored, metadata=metadata(recipe, data, epoch=epoch)),
+        save=save_best,
         patience=trainer_recipe.patience,
         say=lambda line: say(console, line),
     )
@@ -85,7 +92,9 @@ def fit(
         trainer = L.Trainer(
             default_root_dir=out,
             accelerator=trainer_recipe.accelerator,
-            devices=1,
+            devices=trainer_recipe.devices,
+            num_nodes=trainer_recipe.num_nodes,
+            strategy=make_strategy(trainer_recipe),
             precision=choose_precision(trainer_recipe),
             max_epochs=epochs,
             accumulate_grad_batches=trainer_recipe.accumulate,
@@ -94,18 +103,19 @@ def fit(
             log_every_n_steps=min(50, num_steps),
             profiler=profile.clock,
             callbacks=callbacks,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(), make_environment()],
             limit_val_batches=1.0 if data.val else 0,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
             enable_model_summary=False,
             enable_progress_bar=bar,
         )
-        L.seed_everything(recipe.seed, verbose=False)
+        L.seed_everything(own_seed(recipe.seed), verbose=False)
         for loader in (task.train_loader, task.val_loader):
             loader.worker_init_fn = outlive_signals
         try:
-            trainer.fit(task, ckpt_path=checkpoint)
+            trainer.fit(task, ckpt_path=checkpoint, weights_only=True)
+            task.take_whole()
         finally:
             stop.waits = False
     model.to(trainer.strategy.root_device)

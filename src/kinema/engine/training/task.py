@@ -5,6 +5,7 @@ Shapes: N clips, T frames, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import lightning as L
@@ -34,6 +35,9 @@ from kinema.engine.training.optimizer import (
 )
 from kinema.engine.training.param_groups import parameter_groups
 from kinema.engine.training.progress import EpochMeans
+from kinema.engine.training.ranks import num_ranks, share_buffers
+from kinema.engine.training.sharded import copy_whole, shard
+from kinema.engine.training.shares import clips_of_step, idle_loss, share_of
 from kinema.engine.training.unreadable import UnreadableVideos
 from kinema.engine.view_loader import ViewBatch
 from kinema.models.classifier import VideoClassifier
@@ -85,12 +89,33 @@ class VideoTask(L.LightningModule):
         self.steps_per_epoch = steps_per_epoch
         self.data_hash = data_hash
         self.unreadable = unreadable
-        self.scored = (scored or model,)  # not a part of the network: it has no gradients and no place in its state
         self.finite = finite
         self.scores: Scores | None = None
         self.means = EpochMeans("train_loss", "train_top1")
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", class_weights, persistent=False)
+        self.whole = (scored or model,)  # in a tuple, so that checkpoints do not have it beside what is trained
+        self.in_parts = False
+
+    @property
+    def scored(self) -> VideoClassifier:
+        """The network that is scored and saved: what is trained, its average, or a whole one where it lies in parts."""
+        return self.whole[0]
+
+    def configure_model(self) -> None:
+        """Divides the weights over the processes where the recipe says so; the network that was given stays whole."""
+        if self.recipe.trainer.strategy == "fsdp" and num_ranks() > 1 and not self.in_parts:
+            self.in_parts = True
+            self.model = copy.deepcopy(self.scored).to(memory_format=torch.contiguous_format)  # as fully_shard wants it
+            assert self.device_mesh is not None
+            shard(self.model, self.device_mesh["data_parallel"])
+
+    def take_whole(self) -> None:
+        """Gives the network that is scored the weights that are trained, the same in all processes."""
+        if self.in_parts:
+            copy_whole(self.model, self.scored)
+            self.scored.to(self.device)
+        share_buffers(self.scored)
 
     def train_dataloader(self) -> DataLoader[TrainingItem]:
         """Returns the loader, at the epoch that begins, or in it where a resumed run goes on.
@@ -116,10 +141,10 @@ class VideoTask(L.LightningModule):
         Raises:
             VideoError: If too many videos cannot be read.
         """
-        if self.unreadable is not None:
-            self.unreadable.note(batch)
-        if "clip" not in batch:
+        if not (num_clips := clips_of_step(batch, self.unreadable)):
             return None
+        if "clip" not in batch:
+            return idle_loss(self.model)
         clips, targets = batch["clip"], torch.as_tensor(batch["label"])
         augment, num_classes = self.recipe.augment, len(self.model.spec.class_names)
         key = (self.recipe.seed, self.current_epoch, batch_idx)
@@ -134,7 +159,7 @@ class VideoTask(L.LightningModule):
         if self.finite is not None:
             self.finite.note(torch.as_tensor(batch["index"]), loss, logits)
         self.means.add({"train_loss": loss.detach(), "train_top1": right.float().mean()}, num_clips=len(clips))
-        return loss * self._share_of_step(batch_idx)
+        return loss * share_of(len(clips), num_clips) * self._share_of_step(batch_idx)
 
     def _share_of_step(self, batch_idx: int) -> float:
         """Returns the factor of a batch's loss in its step."""
@@ -177,6 +202,7 @@ class VideoTask(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Starts a new tally."""
+        self.take_whole()
         samples = self.val_loader.dataset.samples  # type: ignore[attr-defined]
         spec = self.model.spec
         self.scores = Scores(
@@ -189,11 +215,12 @@ class VideoTask(L.LightningModule):
     def validation_step(self, batch: ViewBatch) -> None:
         """Scores the views of some videos."""
         assert self.scores is not None
-        self.scores.add(batch, self.scored[0])
+        self.scores.add(batch, self.scored)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the scores."""
         assert self.scores is not None
+        self.scores.gather()
         evaluation = self.scores.result()
         scores = {"val_loss": evaluation.loss, "val_top1": evaluation.top1}
         if evaluation.mean_average_precision is not None:

@@ -26,10 +26,13 @@ from kinema.engine.training.epochs import MIN_EPOCHS, choose_epochs, min_steps, 
 from kinema.engine.training.finish import finish
 from kinema.engine.training.fit import fit
 from kinema.engine.training.frame_cache import frame_cache
+from kinema.engine.training.launch import given_to_launcher, launch, leave_result, needs_launch
 from kinema.engine.training.loggers import check_loggers
 from kinema.engine.training.network import make_model
 from kinema.engine.training.optimizer import describe_optimizer
 from kinema.engine.training.origin import note_fingerprint, run_fingerprint
+from kinema.engine.training.processes import as_launched, together
+from kinema.engine.training.ranks import check_same_weights, from_main, is_main
 from kinema.engine.training.result import TrainingResult
 from kinema.engine.training.stopping import Stop, say_how_to_go_on, stop_on_signals
 from kinema.models.classifier import VideoClassifier
@@ -47,7 +50,7 @@ def train(
     given: Collection[str] | None = None,
     console: Console | None = None,
 ) -> TrainingResult:
-    """Trains what a recipe says.
+    """Trains what a recipe says, in as many processes as it says.
 
     Args:
         recipe: All numbers of the run.
@@ -55,7 +58,7 @@ def train(
         overwrite: Whether a run in `recipe.out` may be removed.
         given: Dotted names of what a person has given of the recipe; the rest may be chosen by data and machine. None:
             the recipe is taken as it is.
-        console: Where to say what happens; by default the terminal.
+        console: Where to say what happens; by default the terminal. Several processes speak on the terminal.
 
     Returns:
         Weights and scores.
@@ -65,11 +68,18 @@ def train(
         RunError: If the loss is no longer finite, or memory is not enough.
         VideoError: If more training videos cannot be read than the recipe allows.
         OSError: If the disk is full, the folder cannot be written to, or a process that decodes was killed.
+        ChildProcessError: If one of several processes ended before the run.
         KeyboardInterrupt: If the run was interrupted (`Terminated`: by SIGTERM); its steps are kept.
     """
     check_loggers(recipe.trainer.loggers)
-    with stop_on_signals() as stop, say_how_to_go_on(Path(recipe.out)):
-        return _train(recipe, resume=resume, overwrite=overwrite, given=given, stop=stop, console=console or Console())
+    if needs_launch(recipe):
+        return launch(recipe, resume=resume, overwrite=overwrite, given=given)
+    with together(recipe.trainer.accelerator), stop_on_signals() as stop, say_how_to_go_on(Path(recipe.out)):
+        console = (console or Console()) if is_main() else Console(quiet=True, force_terminal=False)
+        recipe, given = as_launched(recipe), given_to_launcher(given)
+        result = _train(recipe, resume=resume, overwrite=overwrite, given=given, stop=stop, console=console)
+        leave_result(result)
+    return result
 
 
 def _train(
@@ -81,11 +91,11 @@ def _train(
     stop: Stop,
     console: Console,
 ) -> TrainingResult:
-    """Trains what a recipe says."""
+    """Trains in this process what a recipe says."""
     out = Path(recipe.out)
     if resume:
         recipe = run_folder.continued_recipe(run_folder.stored_recipe(out), recipe)
-    elif not overwrite:
+    elif not overwrite and is_main():
         run_folder.check_free(out)
     data = read_data(recipe)
     data.unreadable.say = lambda line: say(console, line)
@@ -93,30 +103,44 @@ def _train(
         data.unreadable.restore()
     data.unreadable.look_for_missing()
     if given is not None and not resume:
-        recipe, lines = choose_by_facts(recipe, data, given=given)
+        recipe, lines = from_main(choose_by_facts(recipe, data, given=given) if is_main() else (recipe, []))
         for line in lines:
             say(console, line)
     check_patience(recipe.trainer, num_held_out=len(data.val))
     checkpoint = out / run_folder.CHECKPOINT
-    goes_on = resume and checkpoint.is_file()
-    model, recipe = make_model(recipe, data, fresh=not goes_on, console=console)
-    recipe, reason = fill_batch_size(recipe, model, num_train=len(data.train))
-    if reason is not None:
-        say(console, reason)
-    recipe = _fill_in(recipe, num_train=len(data.train), console=console)
+    goes_on = from_main(resume and checkpoint.is_file())
+    model, recipe = _make_together(recipe, data, fresh=not goes_on, console=console)
     _describe(recipe, data, model, console=console)
-    if not resume:
+    if not resume and is_main():
         run_folder.begin_run(out)
         write_atomically(out / run_folder.RECIPE, recipe_to_yaml(recipe).encode())
     if resume:
         state = "from its last checkpoint" if goes_on else "from its beginning: it had no checkpoint yet"
         say(console, f"resuming the run in {out} {state}")
-    note_fingerprint(out / run_folder.FINGERPRINTS, run_fingerprint(recipe, data))
+    if is_main():
+        note_fingerprint(out / run_folder.FINGERPRINTS, run_fingerprint(recipe, data))
     with enough_memory(partial(training_sentence, recipe)):
         with frame_cache(recipe) as cache:
             cached = replace(data, cache=cache)
             best = fit(recipe, cached, model, checkpoint=checkpoint if goes_on else None, stop=stop, console=console)
         return finish(recipe, data, model, best=best, console=console)
+
+
+def _make_together(
+    recipe: Recipe, data: TrainingData, *, fresh: bool, console: Console
+) -> tuple[VideoClassifier, Recipe]:
+    """Builds the network and decides what the recipe left open; the first process does so for all."""
+    if is_main():
+        model, recipe = make_model(recipe, data, fresh=fresh, console=console)
+        recipe, reason = fill_batch_size(recipe, model, num_train=len(data.train))
+        if reason is not None:
+            say(console, reason)
+        recipe = _fill_in(recipe, num_train=len(data.train), console=console)
+    recipe = from_main(recipe)
+    if not is_main():
+        model, _ = make_model(recipe, data, fresh=fresh, console=console)
+    check_same_weights(model)
+    return model, recipe
 
 
 def _fill_in(recipe: Recipe, *, num_train: int, console: Console) -> Recipe:
