@@ -9,6 +9,7 @@ from rich.console import Console
 
 from kinema.data.annotations import Sample
 from kinema.engine.evaluate import Scores
+from kinema.engine.evaluate_weights import evaluate_weights
 from kinema.engine.training import ranks
 from kinema.engine.training.checkpoints import EpochCheckpoints
 from kinema.engine.training.processes import together
@@ -61,3 +62,9 @@ def train_one_epoch(recipe):
 
     EpochCheckpoints.on_train_epoch_end = save_and_stop
     train_quietly(recipe)
+
+
+def score_weights(weights, recipe):
+    """Returns all scores of a weights file, and what was said."""
+    console = Console(file=io.StringIO(), width=200)
+    return evaluate_weights(weights, recipe, console=console).to_dict(), console.file.getvalue()
