@@ -10,16 +10,19 @@ import pytest
 import torch
 
 from kinema.engine.recipe import (
-    AugmentRecipe,
     ClipRecipe,
+    DataPlace,
     DataRecipe,
+    EvaluationRecipe,
     ModelRecipe,
     OptimizerRecipe,
     Recipe,
     TrainerRecipe,
 )
-from kinema.models.weights import load_model
-from rank_work import check_other_weights, score_each_alone, talk, train_one_epoch, train_quietly
+from kinema.models.classifier import create_model
+from kinema.models.weights import load_model, save_model
+from networks import randomize_
+from rank_work import check_other_weights, score_each_alone, score_weights, talk, train_one_epoch, train_quietly
 from several_ranks import in_ranks
 
 
@@ -30,7 +33,6 @@ def recipe_for(root, out, *, batch_size, devices=1, **trainer):
         out=str(out),
         data=DataRecipe(root=str(root), num_workers=0, max_unreadable=0.5),
         clip=ClipRecipe(num_frames=3, resize=32, crop=32),
-        augment=AugmentRecipe(),
         model=ModelRecipe(backbone="test_convnext", temporal="tsm", pretrained=False),
         optimizer=OptimizerRecipe(name="sgd", learning_rate=0.02, warmup_epochs=0),
         trainer=TrainerRecipe(batch_size=batch_size, devices=devices, **trainer),
@@ -50,7 +52,7 @@ def smaller(motion_root, folder, *, num_train, broken=()):
 
 
 def rows_of(result):
-    with open(result.last.parent / "metrics.csv", newline="") as file:
+    with (result.last.parent / "metrics.csv").open(newline="") as file:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
@@ -89,7 +91,8 @@ def test_two_processes_learn_what_one_learns_from_batches_twice_as_large(motion_
     assert_same_run(one, first)
     assert torch.equal(first.held_out.probabilities, second.held_out.probabilities)
     assert first.training.to_dict() == second.training.to_dict()
-    assert "epoch 2/2" in said and "held-out top-1" in said
+    assert "epoch 2/2" in said
+    assert "held-out top-1" in said
     assert said_by_second == ""
     unreadable = [line for line in said.splitlines() if line.startswith("unreadable, left out of training: train")]
     assert len(unreadable) == len(broken)
@@ -133,6 +136,25 @@ def test_weights_that_differ_at_the_start_are_refused(tmp_path):
 def test_scores_of_three_processes_are_those_of_one(tmp_path, names):
     alone = score_each_alone(names)
     assert in_ranks(score_each_alone, 3, names, folder=tmp_path) == [alone] * 3
+
+
+@pytest.mark.parametrize(("num_ranks", "batch_size"), [(2, 3), (3, 8)])
+def test_weights_score_the_same_to_the_last_bit_in_several_processes(motion_root, tmp_path, num_ranks, batch_size):
+    root = smaller(motion_root, tmp_path, num_train=8)
+    sorted((root / "val").rglob("*.mp4"))[2].write_bytes(b"no video")
+    model = create_model("test_convnext", temporal="tsm", num_frames=3, num_classes=8, pretrained=False)
+    randomize_(model)
+    model.spec = replace(
+        model.spec, resize=32, crop=32, class_names=tuple(sorted(p.name for p in (root / "val").iterdir()))
+    )
+    save_model(tmp_path / "weights.safetensors", model)
+    recipe = EvaluationRecipe(
+        data=DataPlace(root=str(root), num_workers=0), split="val", batch_size=batch_size, accelerator="cpu"
+    )
+    alone, said = score_weights(tmp_path / "weights.safetensors", recipe)
+    assert alone["errors"]
+    outcomes = in_ranks(score_weights, num_ranks, tmp_path / "weights.safetensors", recipe, folder=tmp_path)
+    assert outcomes == [(alone, said)] + [(alone, "")] * (num_ranks - 1)
 
 
 def test_a_run_of_two_processes_goes_on_where_it_was_stopped(motion_root, tmp_path):

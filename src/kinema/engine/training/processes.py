@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from kinema.data.atomic import write_atomically
 from kinema.data.video.opening import VideoError
 from kinema.engine.device import choose_device
 from kinema.engine.recipe import Accelerator, Recipe, TrainerRecipe
@@ -142,7 +143,7 @@ def _report(error: BaseException) -> None:
         "text": str(error),
     }
     content = {"message": {"message": f"{type(error).__name__}: {error}", "extraInfo": extra}}
-    Path(file).write_text(json.dumps(content), encoding="utf-8")
+    write_atomically(Path(file), json.dumps(content).encode())  # the launcher may end this process at any moment
 
 
 def _kind(error: BaseException) -> str:

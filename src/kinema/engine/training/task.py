@@ -10,9 +10,9 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -175,11 +175,10 @@ class VideoTask(L.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Shortens the gradient to the recipe's norm, once it is known to be finite."""
-        if isinstance(self.trainer.strategy, FSDPStrategy):  # each process has a part of it
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-            return
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+        if isinstance(norm, DTensor):  # each process has a part of it
+            norm = norm.full_tensor()
         if self.finite is not None:
             scaler = getattr(self.trainer.precision_plugin, "scaler", None)
             trainer = self.recipe.trainer
