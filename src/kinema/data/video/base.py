@@ -119,7 +119,9 @@ class Video(ABC):
         for number, frame in self._read(sorted(rows)):
             if clip is None:
                 clip = np.empty((sum(map(len, rows.values())), *frame.shape), np.uint8)
-            clip[rows[number]] = frame
+            for row in rows[number]:
+                clip[row] = frame
+            del frame  # its memory is free for the next
         assert clip is not None
         return clip
 
