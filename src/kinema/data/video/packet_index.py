@@ -48,6 +48,7 @@ class PacketIndex:
         self.keys = array("q")
         self.frames = array("q")  # the packet of each frame, in display order
         self.disposable: frozenset[int] = frozenset()  # packets whose pictures no other needs
+        self.first = b""  # what is in the first packet
         self.first_tells_encoder = False  # on whose name the arithmetic of MPEG-4 depends
         self.plain = True  # whether a packet is no more than its bytes and times
         self._layers: list[Layer] = []
@@ -59,8 +60,9 @@ class PacketIndex:
         context = stream.codec_context
         codec = context.codec.canonical_name
         first = len(self.pts)
-        if not first and codec == "mpeg4":
-            self.first_tells_encoder = _MPEG4_USER_DATA in bytes(packets[0])
+        if not first:
+            self.first = bytes(packets[0])
+            self.first_tells_encoder = codec == "mpeg4" and _MPEG4_USER_DATA in self.first
         self.pts.extend([NOTHING if (time := packet.pts) is None else time for packet in packets])
         self.dts.extend([NOTHING if (time := packet.dts) is None else time for packet in packets])
         self.positions.extend([NOTHING if (place := packet.pos) is None else place for packet in packets])
