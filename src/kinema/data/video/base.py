@@ -119,9 +119,7 @@ class Video(ABC):
         for number, frame in self._read(sorted(rows)):
             if clip is None:
                 clip = np.empty((sum(map(len, rows.values())), *frame.shape), np.uint8)
-            for row in rows[number]:
-                clip[row] = frame
-            del frame  # its memory is free for the next
+            clip[rows[number]] = frame
         assert clip is not None
         return clip
 
