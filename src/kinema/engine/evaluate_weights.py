@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -16,16 +17,19 @@ from kinema.engine.class_names import compare_classes
 from kinema.engine.device import choose_device
 from kinema.engine.evaluate import Evaluation, evaluate
 from kinema.engine.fingerprint import hash_data
+from kinema.engine.memory import enough_memory, evaluation_sentence
 from kinema.engine.read_data import read_place, read_place_quarantine
 from kinema.engine.recipe import DataRecipe, EvaluationRecipe, Recipe
 from kinema.engine.recipe.files import recipe_from_dict
 from kinema.engine.training.data import choose_workers, split_recipe_samples
+from kinema.engine.training.processes import together
+from kinema.engine.training.ranks import is_main
 from kinema.models.weights import load_model, read_metadata
 from kinema.wording import listed
 
 
 def evaluate_weights(weights: str | Path, recipe: EvaluationRecipe, *, console: Console) -> Evaluation:
-    """Scores a weights file and prints the scores with the name of their protocol.
+    """Scores a weights file and prints the scores with the name of their protocol; under torchrun in all processes.
 
     Args:
         weights: The file, or another name of it that `load_model` takes.
@@ -37,7 +41,14 @@ def evaluate_weights(weights: str | Path, recipe: EvaluationRecipe, *, console: 
 
     Raises:
         ValueError: If weights and data do not go together, or the split is not there.
+        RunError: If memory is not enough.
     """
+    with together(recipe.accelerator), enough_memory(partial(evaluation_sentence, recipe)):
+        return _evaluate(weights, recipe, console=console if is_main() else Console(quiet=True))
+
+
+def _evaluate(weights: str | Path, recipe: EvaluationRecipe, *, console: Console) -> Evaluation:
+    """Scores a weights file in this process, which may be one of several."""
     model = load_model(weights).to(choose_device(recipe.accelerator))
     annotations = read_place(recipe.data)
     samples, format = annotations.samples, describe_format(annotations.format, annotations.files)
@@ -66,6 +77,7 @@ def evaluate_weights(weights: str | Path, recipe: EvaluationRecipe, *, console: 
         batch_size=recipe.batch_size,
         num_workers=choose_workers(recipe.data.num_workers, num_videos=len(chosen)),
         progress=console.is_terminal,
+        together=True,
     )
     console.print(evaluation_table(evaluation))
     return evaluation

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
+from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -15,7 +16,9 @@ from lightning.fabric.plugins.io import CheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from rich.console import Console
 
+from kinema.engine.training.optimizer import learning_rate_now
 from kinema.engine.training.progress import EpochMeans
+from kinema.engine.training.ranks import is_main
 from kinema.engine.training.stopping import Stop
 from kinema.models.weights import write_atomically
 
@@ -58,14 +61,23 @@ class AtomicCheckpointIO(CheckpointIO):
 class EpochLog(Callback):
     """Writes `metrics.csv`, one row an epoch; the rows are in the checkpoint, so that a resumed run has each once."""
 
-    def __init__(self, path: Path, *, means: EpochMeans, console: Console | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        means: EpochMeans,
+        console: Console | None,
+        times: Callable[[], dict[str, float]] | None = None,
+    ) -> None:
         """Remembers where to write.
 
         Args:
             path: The file.
             means: Of training.
             console: Where each epoch is also said in a line; none: nowhere.
+            times: Returns the last columns of an epoch that has ended: where its time went.
         """
+        self.times = times
         self.path = path
         self.means = means
         self.console = console
@@ -92,8 +104,11 @@ class EpochLog(Callback):
         names = (*METRICS, "val_map") if "val_map" in metrics else METRICS  # where a video may show several classes
         values = {name: value.item() for name, value in metrics.items()} | self.means.result()
         row |= {name: values.get(name) for name in names}
-        row |= {"lr": trainer.optimizers[0].param_groups[0]["lr"], "seconds": round(time.monotonic() - self.started, 3)}
+        row |= {"lr": learning_rate_now(trainer.optimizers[0]), "seconds": round(time.monotonic() - self.started, 3)}
+        row |= self.times() if self.times is not None else {}
         self.rows.append(row)
+        if not is_main():
+            return
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(row), lineterminator="\n")
         writer.writeheader()
