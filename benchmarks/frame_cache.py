@@ -25,7 +25,7 @@ from kinema.data.mirror import find_mirrors
 from kinema.data.samplers import EpochBatches, EpochSampler
 from kinema.data.video.cached import FrameCache
 from kinema.data.views import Augmentation
-from kinema.engine.recipe import DataRecipe, Recipe
+from kinema.engine.recipe import ClipRecipe, DataRecipe, Recipe
 from kinema.engine.training.frame_cache import frame_cache
 from kinema.spec import ClipSpec
 
@@ -68,7 +68,8 @@ def measure(samples: Sequence[Sample], kind: str, arguments: argparse.Namespace,
         cache_folder=str(folder) if place == "disk" else None,
         cache_short_side=2 * arguments.crop if small else None,
     )
-    with frame_cache(Recipe(out=str(folder / "run"), data=data)) as cache:
+    recipe = Recipe(out=str(folder / "run"), data=data, clip=ClipRecipe(resize=arguments.crop, crop=arguments.crop))
+    with frame_cache(recipe) as cache:
         seconds = epoch_seconds(samples, cache, arguments)
         size = cache.num_bytes() if cache else 0
     shutil.rmtree(folder, ignore_errors=True)
