@@ -22,7 +22,7 @@ import lightning as L
 import torch
 from record import write_result
 from rich.console import Console
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.lr_scheduler import LambdaLR
@@ -35,11 +35,14 @@ from kinema.engine.machine import num_cores
 from kinema.engine.recipe import ClipRecipe, DataRecipe, ModelRecipe, Recipe, TrainerRecipe
 from kinema.engine.recipe.trainer import Precision
 from kinema.engine.training import fit as fit_module
-from kinema.engine.training.checkpoints import RandomStates
 from kinema.engine.training.data import read_data
 from kinema.engine.training.network import make_model
 from kinema.engine.training.optimizer import make_optimizer
+from kinema.engine.training.param_groups import parameter_groups
+from kinema.engine.training.progress import RankStates
+from kinema.engine.training.stopping import stop_on_signals
 from kinema.engine.training.unreadable import CollateReadable
+from kinema.models.classifier import VideoClassifier
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 
@@ -92,12 +95,13 @@ def ready_loader(settings: LoopSettings, samples: Sequence[Any]) -> DataLoader[A
 class BareLoop:
     """Forward, loss, backward, clipping, step: what no loop can leave out."""
 
-    def __init__(self, model: nn.Module, loader: DataLoader[Any], recipe: Recipe) -> None:
+    def __init__(self, model: VideoClassifier, loader: DataLoader[Any], recipe: Recipe) -> None:
         """Takes a network of its own."""
         self.device = choose_device(recipe.trainer.accelerator)
         self.model = model.to(device=self.device).to(memory_format=torch.channels_last).train()
         self.loader, self.recipe = loader, recipe
-        self.optimizer = make_optimizer(self.model, recipe.optimizer)
+        groups, rate = parameter_groups(model, recipe.optimizer), recipe.optimizer.learning_rate
+        self.optimizer = make_optimizer(self.model, recipe.optimizer, groups=groups, learning_rate=rate)
         self.scheduler = LambdaLR(self.optimizer, lambda step: 1 / (1 + step))
 
     def epoch(self) -> None:
@@ -115,7 +119,7 @@ class BareLoop:
             self.scheduler.step()
 
 
-class InTurns(RandomStates):
+class InTurns(RankStates):
     """Times an epoch of our loop, and then one of the bare loop."""
 
     bare: BareLoop
@@ -123,7 +127,6 @@ class InTurns(RandomStates):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Starts the clocks, before anything else of the epoch."""
-        super().on_train_epoch_start(trainer, pl_module)
         self.began = read_clocks()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -173,12 +176,13 @@ def measure(settings: LoopSettings, folder: Path) -> dict[str, Any]:
     model, recipe = make_model(recipe, data, fresh=True, console=console)
     InTurns.bare = BareLoop(copy.deepcopy(model), ready_loader(settings, data.train), recipe)
     InTurns.seconds = {who: {name: [] for name in CLOCKS} for who in ("ours", "bare")}
-    swapped = {"RandomStates": InTurns, "training_loader": lambda *_, **__: ready_loader(settings, data.train)}
+    swapped = {"RankStates": InTurns, "training_loader": lambda *_, **__: ready_loader(settings, data.train)}
     kept = {name: getattr(fit_module, name) for name in swapped}
     try:
         for name, value in swapped.items():
             setattr(fit_module, name, value)
-        fit_module.fit(recipe, data, model, checkpoint=None, console=console)
+        with stop_on_signals() as stop:
+            fit_module.fit(recipe, data, model, checkpoint=None, stop=stop, console=console)
     finally:
         for name, value in kept.items():
             setattr(fit_module, name, value)

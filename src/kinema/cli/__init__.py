@@ -36,17 +36,23 @@ UNREADABLE = 1
 """Exit status where a file could not be read, or a run could not go on."""
 USAGE = 2
 INTERRUPTED = 130
+TERMINATED = 143
 
 
 def train(recipe: Recipe, *, resume: bool, overwrite: bool) -> int:
     """Trains a network on videos; prints what it found and how well it does, and writes weights into --out."""
+    from kinema.engine.training.ranks import is_main
+    from kinema.engine.training.stopping import Terminated
     from kinema.engine.training.train import train as run
 
     try:
         run(recipe, resume=resume, overwrite=overwrite)
-    except KeyboardInterrupt:
-        print(f"kinema: interrupted; go on with: kinema train --resume --out {quote(recipe.out)}", file=sys.stderr)
-        return INTERRUPTED
+    except KeyboardInterrupt as error:
+        terminated = isinstance(error, Terminated)
+        if is_main():
+            state = "terminated" if terminated else "interrupted"
+            print(f"kinema: {state}; go on with: kinema train --resume --out {quote(recipe.out)}", file=sys.stderr)
+        return TERMINATED if terminated else INTERRUPTED
     return OK
 
 

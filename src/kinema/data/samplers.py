@@ -119,6 +119,10 @@ class EpochBatches(Sampler[list[tuple[int, ...]]]):
 
     def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
         start, self.start = self.start, 0
+        return self._batches(start)
+
+    def _batches(self, start: int) -> Iterator[list[tuple[int, ...]]]:
+        """Yields the batches from a place in the epoch on."""
         step = self.batch_size * self.num_ranks
         keys = itertools.islice(self.sampler, start * step, None)
         while together := list(itertools.islice(keys, step)):

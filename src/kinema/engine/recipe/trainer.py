@@ -42,8 +42,8 @@ class TrainerRecipe:
     networks that no device holds; `auto` is `ddp`."""
     batch_norm: Literal["train", "partial", "frozen", "sync"] = "train"
     """Batch norm in training: `train`, by the statistics of each process's batch; `partial`, only the backbone's first
-    does so, all others keep what they have learned (TSN's partial BN); `frozen`, all keep it; `sync`, by the statistics
-    of the batches of all processes."""
+    does so, its others keep what they have learned (TSN's partial BN); `frozen`, all of the backbone's keep it; `sync`,
+    by the statistics of the batches of all processes. Those that temporal layers add are always trained with them."""
     ema: float | None = None
     """Decay of the moving average of the weights, which is then what is scored and saved; 0.9999 is usual for long
     runs. Null: no average."""

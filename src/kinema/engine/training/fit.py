@@ -14,14 +14,19 @@ from kinema.engine.device import choose_precision
 from kinema.engine.recipe import Recipe
 from kinema.engine.speech import say
 from kinema.engine.training import run_folder
-from kinema.engine.training.checkpoints import AtomicCheckpointIO, EpochCheckpoints, EpochLog, RandomStates
+from kinema.engine.training.averaging import Averaging
+from kinema.engine.training.best import BestEpoch
+from kinema.engine.training.checkpoints import AtomicCheckpointIO, Checkpoints, EpochLog
 from kinema.engine.training.data import TrainingData, training_loader, validation_loader
 from kinema.engine.training.epochs import epochs_of, steps_per_epoch
 from kinema.engine.training.finish import metadata
 from kinema.engine.training.finite import FiniteNumbers
+from kinema.engine.training.freezing import StayFrozen
 from kinema.engine.training.loggers import StepCurves, closing, make_loggers
 from kinema.engine.training.origin import run_fingerprint
+from kinema.engine.training.progress import RankStates
 from kinema.engine.training.quiet import plain_errors, quiet_lightning
+from kinema.engine.training.stopping import Stop, outlive_signals
 from kinema.engine.training.task import VideoTask
 from kinema.engine.training.time_profile import LoaderClock, TimeProfile
 from kinema.models.classifier import VideoClassifier
@@ -29,13 +34,15 @@ from kinema.models.weights import save_model
 
 
 def fit(
-    recipe: Recipe, data: TrainingData, model: VideoClassifier, *, checkpoint: Path | None, console: Console
-) -> EpochCheckpoints:
-    """Runs Lightning's loop; the model holds the last weights afterwards."""
+    recipe: Recipe, data: TrainingData, model: VideoClassifier, *, checkpoint: Path | None, stop: Stop, console: Console
+) -> BestEpoch:
+    """Runs Lightning's loop; the model holds the last weights afterwards, the averaged ones where there are such."""
     out, trainer_recipe = Path(recipe.out), recipe.trainer
     model.to(memory_format=torch.channels_last)
     num_steps = steps_per_epoch(trainer_recipe, num_train=len(data.train) * recipe.augment.repeats)
     epochs = epochs_of(recipe.trainer)
+    averaging = None if trainer_recipe.ema is None else Averaging(model, decay=trainer_recipe.ema)
+    scored = averaging.averaged if averaging else model
     task = VideoTask(
         model,
         train_loader=training_loader(recipe, data, spec=model.spec),
@@ -45,24 +52,29 @@ def fit(
         steps_per_epoch=num_steps,
         data_hash=data.hash,
         unreadable=data.unreadable,
+        scored=scored,
         finite=FiniteNumbers(data.train, file=out.absolute() / run_folder.LOST),
     )
-    best = EpochCheckpoints(
-        out / run_folder.CHECKPOINT,
-        save_best=lambda epoch: save_model(out / run_folder.BEST, model, metadata=metadata(recipe, data, epoch=epoch)),
+    best = BestEpoch(
+        save=lambda epoch: save_model(out / run_folder.BEST, scored, metadata=metadata(recipe, data, epoch=epoch)),
+        patience=trainer_recipe.patience,
+        say=lambda line: say(console, line),
     )
     bar = console.is_terminal
     profile = TimeProfile(LoaderClock(), recipe, num_train=len(data.train), say=lambda line: say(console, line))
     callbacks: list[Callback] = [
-        RandomStates(),
-        EpochLog(out / run_folder.METRICS, console=None if bar else console, times=profile.columns),
+        StayFrozen(model),
+        RankStates(task.means),
+        *([averaging] if averaging else []),
+        EpochLog(out / run_folder.METRICS, means=task.means, console=None if bar else console, times=profile.columns),
         profile,
         StepCurves(every=min(50, num_steps)),
         best,
+        Checkpoints(out / run_folder.CHECKPOINT, every=trainer_recipe.checkpoint_steps, stop=stop),
     ]
     if bar:
         callbacks.append(RichProgressBar(leave=False))
-        data.unreadable.say = profile.say = lambda line: task.print(Text(line))  # above the bar
+        data.unreadable.say = best.say = profile.say = lambda line: task.print(Text(line))  # above the bar
     loggers = make_loggers(recipe, run_fingerprint(recipe, data), checkpoint=checkpoint)
     with quiet_lightning(), plain_errors(), closing(loggers):
         trainer = L.Trainer(
@@ -85,6 +97,13 @@ def fit(
             enable_progress_bar=bar,
         )
         L.seed_everything(recipe.seed, verbose=False)
-        trainer.fit(task, ckpt_path=checkpoint)
+        for loader in (task.train_loader, task.val_loader):
+            loader.worker_init_fn = outlive_signals
+        try:
+            trainer.fit(task, ckpt_path=checkpoint)
+        finally:
+            stop.waits = False
     model.to(trainer.strategy.root_device)
+    if averaging:
+        model.load_state_dict(averaging.averaged.state_dict())
     return best

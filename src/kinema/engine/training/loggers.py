@@ -20,6 +20,7 @@ from kinema.engine.recipe.files import recipe_to_json
 from kinema.engine.recipe.trainer import Logger as LoggerName
 from kinema.engine.training.checkpoints import AtomicCheckpointIO
 from kinema.engine.training.logged_once import LoggedSteps, MLFlowOnce, StepsFile, WandbOnce
+from kinema.engine.training.optimizer import learning_rate_now
 from kinema.engine.training.ranks import is_main
 from kinema.engine.training.run_folder import LOGS
 
@@ -132,7 +133,7 @@ class StepCurves(Callback):
         if step % self.every or step in (0, self.last) or not trainer.loggers or not outputs:
             return
         self.last = step
-        point = {"train_loss_step": float(outputs["loss"]), "lr": trainer.optimizers[0].param_groups[0]["lr"]}
+        point = {"train_loss_step": float(outputs["loss"]), "lr": learning_rate_now(trainer.optimizers[0])}
         for logger in trainer.loggers:
             logger.log_metrics(point, step)
 

@@ -28,10 +28,11 @@ _OWN = (RECIPE, METRICS, UNREADABLE, LOST, FINGERPRINTS, str(Path(CHECKPOINT).pa
 FREE_ON_RESUME = frozenset(
     {
         *("out", "data.root", "data.annotations", "data.class_list", "data.quarantine", "data.num_workers"),
-        *("data.max_unreadable", "model.init", "trainer.accelerator", "trainer.loggers"),
+        *("data.max_unreadable", "data.cache", "data.cache_folder", "model.init", "trainer.accelerator"),
+        *("trainer.checkpoint_steps", "trainer.loggers"),
     }
 )
-"""What may differ when a run goes on: where things lie, on what it computes, and when it gives up."""
+"""What may differ when a run goes on: where things lie, on what it computes, what it keeps, and when it gives up."""
 
 OPEN = frozenset({"model.pretrained", "trainer.epochs", "trainer.precision"})
 """What a recipe may leave open and a run decides when it begins."""
@@ -60,7 +61,7 @@ def check_free(out: Path) -> None:
         ValueError: If it does.
     """
     check_removable(out)
-    if (out / MARK).exists():
+    if (out / MARK).exists() and (out / RECIPE).exists():  # without it, it was killed before it had begun
         raise ValueError(
             f"out must be a folder without a run, got {out}, which holds one; go on with --resume, "
             "choose another --out, or begin anew with --overwrite"

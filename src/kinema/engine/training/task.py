@@ -9,9 +9,9 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -26,7 +26,14 @@ from kinema.engine.recipe import Recipe
 from kinema.engine.training.accumulation import share_of_step
 from kinema.engine.training.finite import FiniteNumbers, advice_for
 from kinema.engine.training.loss import dominant_labels, mix, training_loss
-from kinema.engine.training.optimizer import learning_rate_factor, make_optimizer
+from kinema.engine.training.optimizer import (
+    clips_per_step,
+    learning_rate_factor,
+    make_optimizer,
+    scaled_learning_rate,
+)
+from kinema.engine.training.param_groups import parameter_groups
+from kinema.engine.training.progress import EpochMeans
 from kinema.engine.training.unreadable import UnreadableVideos
 from kinema.engine.view_loader import ViewBatch
 from kinema.models.classifier import VideoClassifier
@@ -49,6 +56,7 @@ class VideoTask(L.LightningModule):
         steps_per_epoch: int,
         data_hash: str,
         unreadable: UnreadableVideos | None = None,
+        scored: VideoClassifier | None = None,
         finite: FiniteNumbers | None = None,
     ) -> None:
         """Remembers what the hooks need.
@@ -62,6 +70,7 @@ class VideoTask(L.LightningModule):
             steps_per_epoch: Optimization steps of an epoch.
             data_hash: Of the dataset; a run is not resumed on another one.
             unreadable: Counts the videos whose clips are missing in a batch.
+            scored: What validation scores; by default the model itself.
             finite: Stops the run where its numbers are lost.
         """
         super().__init__()
@@ -69,20 +78,25 @@ class VideoTask(L.LightningModule):
         self.train_loader = train_loader
         self.val_loader = val_loader
         self.recipe = recipe
+        self.groups = parameter_groups(model, recipe.optimizer)
         self.num_epochs = num_epochs
         self.steps_per_epoch = steps_per_epoch
         self.data_hash = data_hash
         self.unreadable = unreadable
+        self.scored = (scored or model,)  # not a part of the network: it has no gradients and no place in its state
         self.finite = finite
         self.scores: Scores | None = None
+        self.means = EpochMeans("train_loss", "train_top1")
 
     def train_dataloader(self) -> DataLoader[TrainingItem]:
-        """Returns the loader, at the epoch that begins.
+        """Returns the loader, at the epoch that begins, or in it where a resumed run goes on.
 
         Lightning begins to iterate before it first tells the sampler the epoch, which after a resume is not the first.
         """
-        assert isinstance(self.train_loader.batch_sampler, EpochBatches)
-        self.train_loader.batch_sampler.sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
+        batches, loop = self.train_loader.batch_sampler, self.trainer.fit_loop
+        assert isinstance(batches, EpochBatches)
+        batches.sampler.set_epoch(loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
+        batches.start = loop.epoch_loop.batch_progress.current.ready if loop.restarting else 0
         return self.train_loader
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -114,8 +128,7 @@ class VideoTask(L.LightningModule):
             right = logits.argmax(dim=1) == dominant_labels(targets)
         if self.finite is not None:
             self.finite.note(torch.as_tensor(batch["index"]), loss, logits)
-        metrics = {"train_loss": loss.detach(), "train_top1": right.float().mean()}
-        self.log_dict(metrics, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(clips))
+        self.means.add({"train_loss": loss.detach(), "train_top1": right.float().mean()}, num_clips=len(clips))
         return loss * self._share_of_step(batch_idx)
 
     def _share_of_step(self, batch_idx: int) -> float:
@@ -132,22 +145,27 @@ class VideoTask(L.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Shortens the gradient to the recipe's norm, once it is known to be finite."""
-        if isinstance(self.trainer.strategy, FSDPStrategy):  # each process has a part of it
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-            return
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
         if self.finite is not None:
             scaler = getattr(self.trainer.precision_plugin, "scaler", None)
             trainer = self.recipe.trainer
             self.finite.check(
-                norm,
+                norm.full_tensor() if isinstance(norm, DTensor) else norm,  # of parts, where each process has one
                 scale=scaler.get_scale() if scaler is not None else None,
                 epoch=self.current_epoch,
                 advice=advice_for(trainer.precision, trainer.clip_norm),
             )
         if gradient_clip_val is not None:
             clip_grads_with_norm_(parameters, gradient_clip_val, norm)
+
+    def on_train_epoch_start(self) -> None:
+        """Starts new means; Lightning leaves this out where a resumed run goes on inside an epoch."""
+        self.means.reset()
+
+    def on_train_epoch_end(self) -> None:
+        """Logs the means."""
+        self.log_dict(self.means.result(), prog_bar=True)
 
     def on_validation_epoch_start(self) -> None:
         """Starts a new tally."""
@@ -163,7 +181,7 @@ class VideoTask(L.LightningModule):
     def validation_step(self, batch: ViewBatch) -> None:
         """Scores the views of some videos."""
         assert self.scores is not None
-        self.scores.add(batch, self.model)
+        self.scores.add(batch, self.scored[0])
 
     def on_validation_epoch_end(self) -> None:
         """Logs the scores."""
@@ -182,7 +200,9 @@ class VideoTask(L.LightningModule):
                 step / self.steps_per_epoch, num_epochs=self.num_epochs, recipe=self.recipe.optimizer
             )
 
-        optimizer = make_optimizer(self.model, self.recipe.optimizer)
+        recipe = self.recipe.optimizer
+        rate = scaled_learning_rate(recipe, num_clips=clips_per_step(self.recipe.trainer))
+        optimizer = make_optimizer(self.model, recipe, groups=self.groups, learning_rate=rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:

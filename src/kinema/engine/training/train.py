@@ -16,14 +16,17 @@ from kinema.engine.recipe import Recipe
 from kinema.engine.recipe.files import recipe_to_yaml
 from kinema.engine.speech import say
 from kinema.engine.training import run_folder
+from kinema.engine.training.best import check_patience
 from kinema.engine.training.data import TrainingData, read_data
 from kinema.engine.training.epochs import MIN_EPOCHS, choose_epochs, min_steps, steps_per_epoch
 from kinema.engine.training.finish import finish
 from kinema.engine.training.fit import fit
 from kinema.engine.training.loggers import check_loggers
 from kinema.engine.training.network import make_model
+from kinema.engine.training.optimizer import describe_optimizer
 from kinema.engine.training.origin import note_fingerprint, run_fingerprint
 from kinema.engine.training.result import TrainingResult
+from kinema.engine.training.stopping import Stop, say_how_to_go_on, stop_on_signals
 from kinema.models.classifier import VideoClassifier
 from kinema.models.cost import cost
 from kinema.models.hub import is_on_hub
@@ -49,10 +52,16 @@ def train(
         ValueError: If data, recipe and folder do not go together.
         RunError: If the loss is no longer finite, or memory is not enough.
         VideoError: If more training videos cannot be read than the recipe allows.
-        KeyboardInterrupt: If the run was interrupted; its finished epochs are kept.
+        OSError: If the disk is full, the folder cannot be written to, or a process that decodes was killed.
+        KeyboardInterrupt: If the run was interrupted (`Terminated`: by SIGTERM); its steps are kept.
     """
     check_loggers(recipe.trainer.loggers)
-    console = console or Console()
+    with stop_on_signals() as stop, say_how_to_go_on(Path(recipe.out)):
+        return _train(recipe, resume=resume, overwrite=overwrite, stop=stop, console=console or Console())
+
+
+def _train(recipe: Recipe, *, resume: bool, overwrite: bool, stop: Stop, console: Console) -> TrainingResult:
+    """Trains what a recipe says."""
     out = Path(recipe.out)
     if resume:
         recipe = run_folder.continued_recipe(run_folder.stored_recipe(out), recipe)
@@ -63,6 +72,7 @@ def train(
     if resume:
         data.unreadable.restore()
     data.unreadable.look_for_missing()
+    check_patience(recipe.trainer, num_held_out=len(data.val))
     checkpoint = out / run_folder.CHECKPOINT
     goes_on = resume and checkpoint.is_file()
     model, recipe = make_model(recipe, data, fresh=not goes_on, console=console)
@@ -72,11 +82,11 @@ def train(
         run_folder.begin_run(out)
         write_atomically(out / run_folder.RECIPE, recipe_to_yaml(recipe).encode())
     if resume:
-        state = "from its last finished epoch" if goes_on else "from its beginning: no epoch was finished"
+        state = "from its last checkpoint" if goes_on else "from its beginning: it had no checkpoint yet"
         say(console, f"resuming the run in {out} {state}")
     note_fingerprint(out / run_folder.FINGERPRINTS, run_fingerprint(recipe, data))
     with enough_memory(partial(training_sentence, recipe)):
-        best = fit(recipe, data, model, checkpoint=checkpoint if goes_on else None, console=console)
+        best = fit(recipe, data, model, checkpoint=checkpoint if goes_on else None, stop=stop, console=console)
         return finish(recipe, data, model, best=best, console=console)
 
 
@@ -115,4 +125,6 @@ def _describe(recipe: Recipe, data: TrainingData, model: VideoClassifier, *, con
     say(console, data.mirrors.describe())
     temporal = "+".join(model.config.temporal)
     say(console, f"model: {temporal} on {recipe.model.backbone}: {cost(model)}")
+    for line in describe_optimizer(model, recipe.optimizer, trainer=recipe.trainer):
+        say(console, line)
     say(console, f"precision: {recipe.trainer.precision}\nout: {recipe.out}")
