@@ -40,7 +40,7 @@ from kinema.engine.training.network import make_model
 from kinema.engine.training.optimizer import make_optimizer
 from kinema.engine.training.param_groups import parameter_groups
 from kinema.engine.training.progress import RankStates
-from kinema.engine.training.stopping import stop_on_signals
+from kinema.engine.training.stopping import Stop
 from kinema.engine.training.unreadable import CollateReadable
 from kinema.models.classifier import VideoClassifier
 
@@ -100,7 +100,8 @@ class BareLoop:
         self.device = choose_device(recipe.trainer.accelerator)
         self.model = model.to(device=self.device).to(memory_format=torch.channels_last).train()
         self.loader, self.recipe = loader, recipe
-        groups, rate = parameter_groups(model, recipe.optimizer), recipe.optimizer.learning_rate
+        groups = parameter_groups(model, recipe.optimizer)
+        rate = recipe.optimizer.learning_rate
         self.optimizer = make_optimizer(self.model, recipe.optimizer, groups=groups, learning_rate=rate)
         self.scheduler = LambdaLR(self.optimizer, lambda step: 1 / (1 + step))
 
@@ -127,6 +128,7 @@ class InTurns(RankStates):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Starts the clocks, before anything else of the epoch."""
+        super().on_train_epoch_start(trainer, pl_module)
         self.began = read_clocks()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -181,8 +183,7 @@ def measure(settings: LoopSettings, folder: Path) -> dict[str, Any]:
     try:
         for name, value in swapped.items():
             setattr(fit_module, name, value)
-        with stop_on_signals() as stop:
-            fit_module.fit(recipe, data, model, checkpoint=None, stop=stop, console=console)
+        fit_module.fit(recipe, data, model, checkpoint=None, stop=Stop(), console=console)
     finally:
         for name, value in kept.items():
             setattr(fit_module, name, value)

@@ -25,6 +25,7 @@ from kinema.engine.fingerprint import fingerprint
 from kinema.engine.machine import cpu_model
 from kinema.engine.recipe import Recipe
 from kinema.engine.training.data import choose_workers
+from kinema.engine.training.epochs import batch_size_of
 from kinema.engine.training.result import TrainingResult
 from kinema.engine.training.run_folder import METRICS
 from kinema.engine.training.train import train
@@ -142,7 +143,7 @@ def _score_orders(
 
     def score(views: Views, protocol: str) -> Evaluation:
         workers = choose_workers(recipe.data.num_workers, num_videos=len(samples))
-        size = recipe.trainer.batch_size
+        size = batch_size_of(recipe.trainer)
         return evaluate(model, samples, views=views, protocol=protocol, batch_size=size, num_workers=workers)
 
     backward = score([reversed_view(view)], f"{forward.protocol}, in reverse")
@@ -163,7 +164,7 @@ def _attention(model: VideoClassifier, samples: Sequence[Sample], *, recipe: Rec
         samples,
         spec=model.spec,
         views=grid_views(model.spec),
-        batch_size=recipe.trainer.batch_size,
+        batch_size=batch_size_of(recipe.trainer),
         num_workers=choose_workers(recipe.data.num_workers, num_videos=len(samples)),
     )
     return record_attention(model, (batch["clips"][:, 0] for batch in loader if batch["indices"]))

@@ -18,6 +18,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 from kinema.data.annotations import Sample, names_of
 from kinema.data.dataset import label_sets_of, labels_of, multi_hot
 from kinema.engine.multi_label import average_precisions, mean_known
+from kinema.engine.training.ranks import gather, share_buffers
 from kinema.engine.view_loader import ViewBatch, Views, evaluation_loader
 from kinema.models.classifier import VideoClassifier
 from kinema.models.modes import evaluation_mode
@@ -139,6 +140,12 @@ class Scores:
         if batch["indices"]:
             self.rows |= zip(batch["indices"], predict_views(model, batch["clips"]).cpu(), strict=True)
 
+    def gather(self) -> None:
+        """Adds what the other processes of a run have scored; all must do so."""
+        for rows, errors in gather((self.rows, self.errors)):
+            self.rows |= rows
+            self.errors |= errors
+
     def result(self) -> Evaluation:
         """Sums up what was added: each sample once."""
         assert self.rows.keys() | self.errors.keys() == set(range(len(self.samples)))
@@ -222,6 +229,7 @@ def evaluate(
     batch_size: int = 8,
     num_workers: int = 0,
     progress: bool = False,
+    together: bool = False,
 ) -> Evaluation:
     """Scores a model on videos.
 
@@ -233,6 +241,7 @@ def evaluate(
         batch_size: Videos that are loaded at once.
         num_workers: Processes that decode videos.
         progress: Whether to show a bar.
+        together: Whether the processes of a run share the videos out; all get the same scores, those of a single one.
 
     Returns:
         The scores; a video that cannot be read is named in them and counts as wrong.
@@ -244,9 +253,15 @@ def evaluate(
         raise ValueError("samples must be at least one video to evaluate, got none; check the data and the split")
     spec = model.spec
     scores = Scores(samples, class_names=spec.class_names, protocol=protocol, multi_label=spec.multi_label)
-    loader = evaluation_loader(samples, spec=model.spec, views=views, batch_size=batch_size, num_workers=num_workers)
+    if together:
+        share_buffers(model)
+    loader = evaluation_loader(
+        samples, spec=spec, views=views, batch_size=batch_size, num_workers=num_workers, together=together
+    )
     for batch in track(loader, description="evaluating", transient=True, disable=not progress):
         scores.add(batch, model)
+    if together:
+        scores.gather()
     return scores.result()
 
 

@@ -22,12 +22,14 @@ from kinema.engine.read_data import read_place, read_place_quarantine
 from kinema.engine.recipe import DataRecipe, EvaluationRecipe, Recipe
 from kinema.engine.recipe.files import recipe_from_dict
 from kinema.engine.training.data import choose_workers, split_recipe_samples
+from kinema.engine.training.processes import together
+from kinema.engine.training.ranks import is_main
 from kinema.models.weights import load_model, read_metadata
 from kinema.wording import listed
 
 
 def evaluate_weights(weights: str | Path, recipe: EvaluationRecipe, *, console: Console) -> Evaluation:
-    """Scores a weights file and prints the scores with the name of their protocol.
+    """Scores a weights file and prints the scores with the name of their protocol; under torchrun in all processes.
 
     Args:
         weights: The file, or another name of it that `load_model` takes.
@@ -41,8 +43,13 @@ def evaluate_weights(weights: str | Path, recipe: EvaluationRecipe, *, console: 
         ValueError: If weights and data do not go together, or the split is not there.
         RunError: If memory is not enough.
     """
-    with enough_memory(partial(evaluation_sentence, recipe)):
-        model = load_model(weights).to(choose_device(recipe.accelerator))
+    with together(recipe.accelerator), enough_memory(partial(evaluation_sentence, recipe)):
+        return _evaluate(weights, recipe, console=console if is_main() else Console(quiet=True))
+
+
+def _evaluate(weights: str | Path, recipe: EvaluationRecipe, *, console: Console) -> Evaluation:
+    """Scores a weights file in this process, which may be one of several."""
+    model = load_model(weights).to(choose_device(recipe.accelerator))
     annotations = read_place(recipe.data)
     samples, format = annotations.samples, describe_format(annotations.format, annotations.files)
     for line in compare_classes(annotations, model.spec):
@@ -57,21 +64,21 @@ def evaluate_weights(weights: str | Path, recipe: EvaluationRecipe, *, console: 
     absent = sorted(set(model.spec.class_names) - class_names_of(chosen))
     if absent:
         console.print(f"data: no video of {listed(absent)}", soft_wrap=True, highlight=False, markup=False)
-    with enough_memory(partial(evaluation_sentence, recipe)):
-        evaluation = evaluate(
-            model,
-            chosen,
-            views=grid_views(
-                model.spec,
-                num_clips=recipe.views.num_clips,
-                num_crops=recipe.views.num_crops,
-                mirrors=trained_mirrors(metadata, class_names=model.spec.class_names),
-            ),
-            protocol=protocol_name(recipe.views.num_clips, recipe.views.num_crops, sampling=model.spec.sampling),
-            batch_size=recipe.batch_size,
-            num_workers=choose_workers(recipe.data.num_workers, num_videos=len(chosen)),
-            progress=console.is_terminal,
-        )
+    evaluation = evaluate(
+        model,
+        chosen,
+        views=grid_views(
+            model.spec,
+            num_clips=recipe.views.num_clips,
+            num_crops=recipe.views.num_crops,
+            mirrors=trained_mirrors(metadata, class_names=model.spec.class_names),
+        ),
+        protocol=protocol_name(recipe.views.num_clips, recipe.views.num_crops, sampling=model.spec.sampling),
+        batch_size=recipe.batch_size,
+        num_workers=choose_workers(recipe.data.num_workers, num_videos=len(chosen)),
+        progress=console.is_terminal,
+        together=True,
+    )
     console.print(evaluation_table(evaluation))
     return evaluation
 

@@ -11,6 +11,7 @@ import torch
 
 from kinema.engine.recipe import EvaluationRecipe, Recipe
 from kinema.engine.run_error import RunError
+from kinema.engine.training.epochs import batch_size_of
 
 _REFUSED = re.compile(
     r"can't allocate memory|cannot allocate memory|out of memory|_ALLOC_FAILED|could not create a memory object",
@@ -72,7 +73,7 @@ def training_sentence(recipe: Recipe, refused: str) -> str:
         refused: What was asked for.
     """
     trainer, clip = recipe.trainer, recipe.clip
-    size, cures = trainer.batch_size, []
+    size, cures = batch_size_of(trainer), []
     if size > 1:
         half = size // 2
         times = -(-size * trainer.accumulate // half)

@@ -16,6 +16,7 @@ from kinema.engine.training.batch_norm import backbone_norms, batch_norms
 from kinema.engine.training.freezing import StayFrozen, describe_frozen, freeze
 from kinema.engine.training.optimizer import make_optimizer
 from kinema.engine.training.param_groups import parameter_groups
+from kinema.engine.training.task import VideoTask
 from kinema.engine.training.train import train
 from kinema.models.classifier import create_model
 from kinema.models.temporal_layers import TEMPORAL_LAYERS
@@ -196,12 +197,17 @@ def test_batch_norms_of_all_processes_have_the_same_names_and_act_alone_as_befor
         (
             {"batch_norm": "frozen"},
             {"backbone": "test_convnext"},
-            r"trainer\.batch_norm must be left out with test_convnext, which has no batch norm, got 'frozen'; drop it",
+            r"batch_norm must be left out where a network has no .* got 'frozen' for none on test_convnext; drop it",
         ),
         (
             {"batch_norm": "sync"},
             {"backbone": "test_convnext"},
-            r"trainer\.batch_norm must be left out with test_convnext, which has no batch norm, got 'sync'; drop it",
+            r"batch_norm must be left out where a network has no .* got 'sync' for none on test_convnext; drop it",
+        ),
+        (
+            {"trainable": "temporal", "batch_norm": "sync"},
+            {"temporal": "sth"},
+            r"batch_norm must be left out where a network has no .* got 'sync' for sth on test_resnet; drop it",
         ),
     ],
 )
@@ -270,12 +276,13 @@ def test_frozen_statistics_survive_the_epochs_and_validations_of_a_run(motion_ro
             assert (f"{path}.running_mean" in moved) == (f"{path}.weight" in moved) == learns, path
 
 
-def test_a_linear_probe_on_weights_of_other_classes(motion_root, tmp_path):
+@pytest.mark.parametrize("ema", [None, 0.5])
+def test_a_linear_probe_on_weights_of_other_classes(motion_root, tmp_path, ema):
     start = randomize_(create_model("test_resnet", num_classes=5, num_frames=2, temporal="tam"))
     save_model(tmp_path / "start.safetensors", start)
     init = ModelRecipe(backbone="test_resnet", temporal="tam", init=str(tmp_path / "start.safetensors"))
     probe = OptimizerRecipe(trainable="head", head_rate=5, bias_rate=2, learning_rate=0.01)
-    model, printed = run(motion_root, tmp_path / "run", model=init, optimizer=probe)
+    model, printed = run(motion_root, tmp_path / "run", model=init, optimizer=probe, trainer={"ema": ema})
     before = start.state_dict()
     assert "  x 5, decay 0.05: 768 parameters (head weights)\n  x 10, no decay: 8 parameters (head biases)" in printed
     assert "frozen: 387,760 of 388,536 parameters; 23 of 23 batch norms keep their statistics" in printed
@@ -288,20 +295,20 @@ def test_a_linear_probe_on_weights_of_other_classes(motion_root, tmp_path):
 def test_a_resumed_run_has_the_same_groups_and_the_same_frozen_parts(motion_root, tmp_path, monkeypatch):
     whole = {
         "optimizer": OptimizerRecipe(name="sgd", learning_rate=0.01, head_rate=5, bias_rate=2, layer_decay=0.5),
-        "trainer": {"batch_norm": "partial"},
+        "trainer": {"batch_norm": "partial", "checkpoint_steps": 1},
     }
     expected, _ = run(motion_root, tmp_path / "whole", **whole)
+    step = VideoTask.training_step
 
-    def stop(trainer, task):
-        if trainer.current_epoch == 1:
+    def interrupted(task, batch, batch_idx):
+        if (task.current_epoch, batch_idx) == (1, 1):  # in the middle of the second epoch
             raise KeyboardInterrupt
+        return step(task, batch, batch_idx)
 
-    monkeypatch.setattr(
-        "kinema.engine.training.task.VideoTask.on_train_epoch_start", lambda task: stop(task.trainer, task)
-    )
+    monkeypatch.setattr(VideoTask, "training_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(motion_root, tmp_path / "cut", **whole)
     monkeypatch.undo()
     resumed, printed = run(motion_root, tmp_path / "cut", resume=True, **whole)
-    assert "from its last finished epoch" in printed
+    assert "from its last checkpoint" in printed
     assert not changed(resumed, copied(expected))

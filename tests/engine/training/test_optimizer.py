@@ -190,3 +190,22 @@ def test_steps_of_an_epoch(num_train, batch_size, accumulate, steps):
 def test_little_data_is_seen_more_often(epochs, min_steps, random_weights, num_train, chosen):
     trainer = TrainerRecipe(epochs=epochs, min_steps=min_steps, batch_size=8)
     assert choose_epochs(trainer, num_train=num_train, random_weights=random_weights) == chosen
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"bias_rate": 0}, r"optimizer\.bias_rate must be positive, got 0; 1 leaves"),
+        ({"head_rate": -5}, r"optimizer\.head_rate must be positive, got -5"),
+        ({"first_conv_rate": math.inf}, r"optimizer\.first_conv_rate must be positive, got inf"),
+        ({"temporal_rate": math.nan}, r"optimizer\.temporal_rate must be positive, got nan"),
+        ({"layer_decay": 1.5}, r"optimizer\.layer_decay must lie in \(0, 1\], got 1\.5; 0\.75 is usual"),
+        ({"reference_batch": 0}, r"optimizer\.reference_batch must be at least 1, got 0"),
+        ({"warmup_start": 0}, r"optimizer\.warmup_start must lie in \(0, 1\], got 0"),
+        ({"nesterov": True}, r"optimizer\.nesterov must be left out unless name is 'sgd', got True"),
+        ({"name": "sgd", "nesterov": True, "momentum": 0}, r"optimizer\.momentum must be above 0 for nesterov, got 0"),
+    ],
+)
+def test_a_rate_that_makes_no_sense_is_refused(values, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        OptimizerRecipe(**values)

@@ -26,7 +26,7 @@ from kinema.data.video.base import Video, VideoError
 from kinema.data.video.indexing import index_file
 from kinema.data.video.packet_source import BrokenPromiseError
 from kinema.data.video.shards import member_of
-from kinema.data.video.stream import all_frames, open_stream, upright
+from kinema.data.video.stream import all_frames, open_stream, turn_of, upright
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -61,6 +61,8 @@ class VideoFile(Video):
         self._reformatter = VideoReformatter()
         self._closed = False
         self._upright_size: tuple[int, int] | None = None
+        self.is_turned = False
+        """Whether a frame that was read had to be turned or mirrored."""
         cached = index_cache and member_of(path) is None and cache_folder()
         state = cache.state_of(path) if cached else None
         self._from_cache = state is not None and self._open_cached(state)
@@ -113,6 +115,11 @@ class VideoFile(Video):
         if self._upright_size is None:
             self._upright_size = super().size
         return self._upright_size
+
+    @property
+    def uneven_share(self) -> float:
+        """Part of the gaps between frames that are unlike the usual one, by the times of the packets."""
+        return self._index.uneven_share()
 
     def close(self) -> None:
         """Let go of the file and the packets kept."""
@@ -210,17 +217,18 @@ class VideoFile(Video):
         ]
         promised = sorted(times[packet] for packet in fed if index.shown[packet] and times[packet] >= first_time)
         place = 0
-        for frame in self._feed(fed):
-            time = frame.pts
-            if time is not None and time < first_time:
-                continue  # leads an open group of pictures: belongs to the group before
-            if place == len(promised) or time != promised[place]:
-                raise self._broken("is not where its packet says", promised, place)
-            if frame.is_corrupt or (time == first_time and not frame.key_frame):
-                raise self._broken("is damaged or no keyframe", promised, place)
-            place += 1
-            if time in number_of:
-                yield number_of[time], frame
+        for frames in self._feed(fed):
+            for frame in frames:
+                time = frame.pts
+                if time is not None and time < first_time:
+                    continue  # leads an open group of pictures: belongs to the group before
+                if place == len(promised) or time != promised[place]:
+                    raise self._broken("is not where its packet says", promised, place)
+                if frame.is_corrupt or (time == first_time and not frame.key_frame):
+                    raise self._broken("is damaged or no keyframe", promised, place)
+                place += 1
+                if time in number_of:
+                    yield number_of[time], frame
         if place < len(promised):
             raise self._broken("is missing", promised, place)
 
@@ -229,8 +237,8 @@ class VideoFile(Video):
         number = bisect_left(index.frames, promised[min(place, len(promised) - 1)], key=index.pts.__getitem__)
         return BrokenPromiseError(f"frame {number}, at {number / self.fps:.2f} s, {what}")
 
-    def _feed(self, packets: Sequence[int]) -> Iterator[VideoFrame]:
-        """Decode some packets on their own, from a keyframe on."""
+    def _feed(self, packets: Sequence[int]) -> Iterator[list[VideoFrame]]:
+        """Decode some packets on their own, from a keyframe on; yield what each gives."""
         if not self._primed:
             self._primed = True
             if packets[0] and self._index.first_tells_encoder:
@@ -241,9 +249,9 @@ class VideoFile(Video):
         try:
             for packet in self._source.packets(packets):
                 context = self._source.context  # of the container that a seek may have opened again
-                yield from context.decode(packet)
+                yield context.decode(packet)
             if context is not None:
-                yield from context.decode(None)
+                yield context.decode(None)
         finally:
             if context is not None:
                 context.flush_buffers()
@@ -257,4 +265,6 @@ class VideoFile(Video):
         )
         plane = rgb.planes[0]
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(height, plane.line_size)
-        return upright(rows[:, : 3 * width].reshape(height, width, 3), frame)
+        turn = turn_of(frame)
+        self.is_turned = self.is_turned or any(turn)
+        return upright(rows[:, : 3 * width].reshape(height, width, 3), turn)

@@ -14,6 +14,8 @@ from bisect import bisect_left, bisect_right
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from kinema.data.video.disposable import Layer, disposable_packets, layer_reader
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ _REGULAR_CONTAINERS: Final = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegt
 _MPEG4_PLACEHOLDER_BYTES: Final = 16
 _MPEG4_USER_DATA: Final = b"\x00\x00\x01\xb2"  # where encoders leave their names
 
+UNEVEN: Final = 0.25  # of the usual gap, by which another differs that is uneven
 NOTHING: Final = -(2**63)  # a time or a place that is not known
 
 
@@ -48,6 +51,7 @@ class PacketIndex:
         self.keys = array("q")
         self.frames = array("q")  # the packet of each frame, in display order
         self.disposable: frozenset[int] = frozenset()  # packets whose pictures no other needs
+        self.first = b""  # what is in the first packet
         self.first_tells_encoder = False  # on whose name the arithmetic of MPEG-4 depends
         self.plain = True  # whether a packet is no more than its bytes and times
         self._layers: list[Layer] = []
@@ -59,11 +63,12 @@ class PacketIndex:
         context = stream.codec_context
         codec = context.codec.canonical_name
         first = len(self.pts)
-        if not first and codec == "mpeg4":
-            self.first_tells_encoder = _MPEG4_USER_DATA in bytes(packets[0])
-        self.pts.extend([NOTHING if packet.pts is None else packet.pts for packet in packets])
-        self.dts.extend([NOTHING if packet.dts is None else packet.dts for packet in packets])
-        self.positions.extend([NOTHING if packet.pos is None else packet.pos for packet in packets])
+        if not first:
+            self.first = bytes(packets[0])
+            self.first_tells_encoder = codec == "mpeg4" and _MPEG4_USER_DATA in self.first
+        self.pts.extend([NOTHING if (time := packet.pts) is None else time for packet in packets])
+        self.dts.extend([NOTHING if (time := packet.dts) is None else time for packet in packets])
+        self.positions.extend([NOTHING if (place := packet.pos) is None else place for packet in packets])
         self.sizes.extend([packet.size for packet in packets])
         self.keys.extend([number for number, packet in enumerate(packets, first) if packet.is_keyframe])
         discarded = [packet.is_discard for packet in packets]
@@ -131,6 +136,19 @@ class PacketIndex:
         shown = [number for number, shown in enumerate(self.shown) if shown]
         self.frames = array("q", sorted(shown, key=self.pts.__getitem__))
 
+    def uneven_share(self) -> float:
+        """Give the part of the gaps between shown frames that differ from the median gap by more than `UNEVEN` of it.
+
+        One tick more or less is none: containers round times. Where times are missing or repeated it is not known, and
+        0 is given.
+        """
+        times = np.sort(np.array(self.pts, np.int64)[np.array(self.shown, bool)])
+        gaps = np.diff(times)
+        if len(gaps) < 2 or times[0] == NOTHING or not gaps.all():
+            return 0.0
+        usual = np.median(gaps)
+        return float((np.abs(gaps - usual) > max(UNEVEN * usual, 1)).mean())
+
     def start_of(self, packet: int) -> int:
         """Give the packet of the keyframe at which decoding starts for a packet's frame.
 
@@ -159,11 +177,13 @@ def _reordering(pts: Sequence[int]) -> int:
     waiting: list[int] = []
     worst = 0
     for time in pts:
+        if not waiting or time > waiting[-1]:
+            waiting.append(time)
+            continue
         place = bisect_right(waiting, time)
         worst = max(worst, len(waiting) - place)
         waiting.insert(place, time)
-        if len(waiting) > 64:
-            waiting.pop(0)
+        del waiting[:-64]
     return worst
 
 

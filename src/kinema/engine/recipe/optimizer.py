@@ -67,6 +67,8 @@ class OptimizerRecipe:
             True,
             "drop it",
         )
+        ahead = not self.nesterov or self.momentum > 0
+        check(ahead, "optimizer.momentum", "be above 0 for nesterov", self.momentum, "0.9 is usual")
         for name in ("bias_rate", "head_rate", "first_conv_rate", "temporal_rate"):
             value = getattr(self, name)
             check(0 < value < math.inf, f"optimizer.{name}", "be positive", value, "1 leaves the rate as it is")

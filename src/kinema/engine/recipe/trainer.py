@@ -21,8 +21,8 @@ class TrainerRecipe:
     min_steps: int | None = None
     """Optimization steps that a run has at least where `epochs` is null: little data is seen more often. Null: 300 from
     learned weights, 900 from random ones."""
-    batch_size: int = 8
-    """Clips of one step of the loader."""
+    batch_size: int | Literal["auto"] = 8
+    """Clips of one step of the loader; `auto`: as many as fit into memory."""
     accumulate: int = 1
     """Batches whose gradients are added up before the weights move."""
     clip_norm: float | None = 5.0
@@ -57,7 +57,9 @@ class TrainerRecipe:
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
-        for name in ("min_steps", "batch_size", "accumulate", "num_nodes", "patience", "checkpoint_steps"):
+        size = self.batch_size
+        check(size == "auto" or size >= 1, "trainer.batch_size", "be at least 1, or auto", size, "8 is the default")
+        for name in ("min_steps", "accumulate", "num_nodes", "patience", "checkpoint_steps"):
             number = getattr(self, name)
             check(
                 number is None or number >= 1,

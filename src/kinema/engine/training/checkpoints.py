@@ -18,6 +18,7 @@ from rich.console import Console
 
 from kinema.engine.training.optimizer import learning_rate_now
 from kinema.engine.training.progress import EpochMeans
+from kinema.engine.training.ranks import is_main
 from kinema.engine.training.stopping import Stop
 from kinema.models.weights import write_atomically
 
@@ -106,6 +107,8 @@ class EpochLog(Callback):
         row |= {"lr": learning_rate_now(trainer.optimizers[0]), "seconds": round(time.monotonic() - self.started, 3)}
         row |= self.times() if self.times is not None else {}
         self.rows.append(row)
+        if not is_main():
+            return
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(row), lineterminator="\n")
         writer.writeheader()

@@ -18,7 +18,9 @@ from kinema.engine.speech import say
 from kinema.engine.training import run_folder
 from kinema.engine.training.best import BestEpoch
 from kinema.engine.training.data import TrainingData, choose_workers
+from kinema.engine.training.epochs import batch_size_of
 from kinema.engine.training.origin import run_fingerprint
+from kinema.engine.training.ranks import is_main
 from kinema.engine.training.result import TrainingResult, summary
 from kinema.models.classifier import VideoClassifier
 from kinema.models.weights import save_model
@@ -31,8 +33,9 @@ def finish(
     """Writes the last weights, scores them, and says how it went."""
     out = Path(recipe.out)
     assert best.last_epoch is not None
-    save_model(out / run_folder.LAST, model, metadata=metadata(recipe, data, epoch=best.last_epoch))
-    if best.best_epoch is None:
+    if is_main():
+        save_model(out / run_folder.LAST, model, metadata=metadata(recipe, data, epoch=best.last_epoch))
+    if is_main() and best.best_epoch is None:
         save_model(out / run_folder.BEST, model, metadata=metadata(recipe, data, epoch=best.last_epoch))
     chosen = np.random.default_rng(recipe.seed).permutation(len(data.train))[:MAX_TRAINING_CLIPS]
     result = TrainingResult(
@@ -64,9 +67,10 @@ def _score(recipe: Recipe, model: VideoClassifier, samples: Sequence[Sample], *,
         samples,
         views=grid_views(model.spec),
         protocol=protocol_name(1, 1, sampling=model.spec.sampling),
-        batch_size=recipe.trainer.batch_size,
+        batch_size=batch_size_of(recipe.trainer),
         num_workers=choose_workers(recipe.data.num_workers, num_videos=len(samples)),
         progress=console.is_terminal,
+        together=True,
     )
 
 

@@ -90,9 +90,11 @@ def _check(model: VideoClassifier, recipe: Recipe) -> None:
             f"optimizer.trainable must be all or head with {'+'.join(model.config.temporal)}, which adds no parameters "
             "to the backbone, got 'temporal'; head trains what it would"
         )
-    norms = batch_norms(model) if mode == "sync" else backbone_norms(model)
-    if mode != "train" and not norms:
+    backbone = backbone_norms(model)
+    concerned = [norm for norm in batch_norms(model) if trainable == "all" or norm not in backbone]
+    if mode != "train" and not (concerned if mode == "sync" else backbone):
+        network = f"{'+'.join(model.config.temporal)} on {model.config.backbone}"
         raise ValueError(
-            f"trainer.batch_norm must be left out with {model.config.backbone}, which has no batch norm, got {mode!r}; "
-            "drop it"
+            f"trainer.batch_norm must be left out where a network has no batch norm that it concerns, got {mode!r} for "
+            f"{network}; drop it"
         )

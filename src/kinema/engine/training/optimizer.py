@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from kinema.engine.recipe import OptimizerRecipe, TrainerRecipe
+from kinema.engine.training.epochs import batch_size_of
 from kinema.engine.training.freezing import describe_frozen
 from kinema.engine.training.param_groups import ParameterGroup, parameter_groups
 from kinema.engine.training.ranks import num_ranks
@@ -53,7 +54,7 @@ def learning_rate_now(optimizer: Optimizer) -> float:
 
 def clips_per_step(trainer: TrainerRecipe) -> int:
     """Returns how many clips the weights move by: those of all processes, and of the batches that are accumulated."""
-    return trainer.batch_size * trainer.accumulate * num_ranks()
+    return batch_size_of(trainer) * trainer.accumulate * num_ranks()
 
 
 def scaled_learning_rate(recipe: OptimizerRecipe, *, num_clips: int) -> float:

@@ -13,6 +13,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torchmetrics import SumMetric
 
+from kinema.engine.training.ranks import gather, own_state
+
 _NUM_CLIPS = "num_clips"
 
 
@@ -78,7 +80,7 @@ class RankStates(Callback):
     def state_dict(self) -> dict[str, Any]:
         """Returns the states of all processes."""
         own = {"random": self.loaded or random_states(), "means": self.means.state()}
-        return {"ranks": _of_all_ranks(own)}
+        return {"ranks": gather(own)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes the means at once, and the random states when the next batch begins.
@@ -86,16 +88,9 @@ class RankStates(Callback):
         Raises:
             ValueError: If the checkpoint is of another number of processes.
         """
-        ranks = state_dict["ranks"]
-        together = torch.distributed.is_initialized()
-        rank, num_ranks = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if together else (0, 1)
-        if len(ranks) != num_ranks:
-            raise ValueError(
-                f"processes must be as many as the run began with, {len(ranks)}, to resume it, got {num_ranks}; start "
-                "as many, or begin another run from its weights with --model.init"
-            )
-        self.means.load(ranks[rank]["means"])
-        self.loaded = ranks[rank]["random"]
+        own = own_state(state_dict["ranks"])
+        self.means.load(own["means"])
+        self.loaded = own["random"]
 
     def on_train_batch_start(
         self,
@@ -129,12 +124,3 @@ def set_random_states(states: Mapping[str, Any]) -> None:
     torch.set_rng_state(states["torch"])
     if states["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(states["cuda"])
-
-
-def _of_all_ranks(value: dict[str, Any]) -> list[dict[str, Any]]:
-    """Returns what each process gave, by its rank."""
-    if not torch.distributed.is_initialized():
-        return [value]
-    values: list[dict[str, Any]] = [{} for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather_object(values, value)
-    return values

@@ -34,7 +34,7 @@ FREE_ON_RESUME = frozenset(
 )
 """What may differ when a run goes on: where things lie, on what it computes, what it keeps, and when it gives up."""
 
-OPEN = frozenset({"model.pretrained", "trainer.epochs", "trainer.precision"})
+OPEN = frozenset({"model.pretrained", "trainer.batch_size", "trainer.epochs", "trainer.precision"})
 """What a recipe may leave open and a run decides when it begins."""
 
 
@@ -115,7 +115,12 @@ def continued_recipe(stored: Recipe, given: Recipe) -> Recipe:
     return replace(
         given,
         model=replace(given.model, pretrained=stored.model.pretrained),
-        trainer=replace(given.trainer, epochs=stored.trainer.epochs, precision=stored.trainer.precision),
+        trainer=replace(
+            given.trainer,
+            batch_size=stored.trainer.batch_size,
+            epochs=stored.trainer.epochs,
+            precision=stored.trainer.precision,
+        ),
     )
 
 

@@ -5,6 +5,7 @@ Shapes: N clips, T frames, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import lightning as L
@@ -34,6 +35,9 @@ from kinema.engine.training.optimizer import (
 )
 from kinema.engine.training.param_groups import parameter_groups
 from kinema.engine.training.progress import EpochMeans
+from kinema.engine.training.ranks import num_ranks, share_buffers
+from kinema.engine.training.sharded import copy_whole, shard
+from kinema.engine.training.shares import clips_of_step, idle_loss, share_of
 from kinema.engine.training.unreadable import UnreadableVideos
 from kinema.engine.view_loader import ViewBatch
 from kinema.models.classifier import VideoClassifier
@@ -57,6 +61,7 @@ class VideoTask(L.LightningModule):
         data_hash: str,
         unreadable: UnreadableVideos | None = None,
         scored: VideoClassifier | None = None,
+        class_weights: Tensor | None = None,
         finite: FiniteNumbers | None = None,
     ) -> None:
         """Remembers what the hooks need.
@@ -71,6 +76,7 @@ class VideoTask(L.LightningModule):
             data_hash: Of the dataset; a run is not resumed on another one.
             unreadable: Counts the videos whose clips are missing in a batch.
             scored: What validation scores; by default the model itself.
+            class_weights: What the classes weigh in the loss [K]; none: all the same.
             finite: Stops the run where its numbers are lost.
         """
         super().__init__()
@@ -83,10 +89,33 @@ class VideoTask(L.LightningModule):
         self.steps_per_epoch = steps_per_epoch
         self.data_hash = data_hash
         self.unreadable = unreadable
-        self.scored = (scored or model,)  # not a part of the network: it has no gradients and no place in its state
         self.finite = finite
         self.scores: Scores | None = None
         self.means = EpochMeans("train_loss", "train_top1")
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", class_weights, persistent=False)
+        self.whole = (scored or model,)  # in a tuple, so that checkpoints do not have it beside what is trained
+        self.in_parts = False
+
+    @property
+    def scored(self) -> VideoClassifier:
+        """The network that is scored and saved: what is trained, its average, or a whole one where it lies in parts."""
+        return self.whole[0]
+
+    def configure_model(self) -> None:
+        """Divides the weights over the processes where the recipe says so; the network that was given stays whole."""
+        if self.recipe.trainer.strategy == "fsdp" and num_ranks() > 1 and not self.in_parts:
+            self.in_parts = True
+            self.model = copy.deepcopy(self.scored).to(memory_format=torch.contiguous_format)  # as fully_shard wants it
+            assert self.device_mesh is not None
+            shard(self.model, self.device_mesh["data_parallel"])
+
+    def take_whole(self) -> None:
+        """Gives the network that is scored the weights that are trained, the same in all processes."""
+        if self.in_parts:
+            copy_whole(self.model, self.scored)
+            self.scored.to(self.device)
+        share_buffers(self.scored)
 
     def train_dataloader(self) -> DataLoader[TrainingItem]:
         """Returns the loader, at the epoch that begins, or in it where a resumed run goes on.
@@ -95,8 +124,9 @@ class VideoTask(L.LightningModule):
         """
         batches, loop = self.train_loader.batch_sampler, self.trainer.fit_loop
         assert isinstance(batches, EpochBatches)
-        batches.sampler.set_epoch(loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
-        batches.start = loop.epoch_loop.batch_progress.current.ready if loop.restarting else 0
+        epoch = loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+        batches.sampler.set_epoch(epoch)
+        batches.start = (epoch, loop.epoch_loop.batch_progress.current.ready if loop.restarting else 0)
         return self.train_loader
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -111,25 +141,25 @@ class VideoTask(L.LightningModule):
         Raises:
             VideoError: If too many videos cannot be read.
         """
-        if self.unreadable is not None:
-            self.unreadable.note(batch)
-        if "clip" not in batch:
+        if not (num_clips := clips_of_step(batch, self.unreadable)):
             return None
+        if "clip" not in batch:
+            return idle_loss(self.model)
         clips, targets = batch["clip"], torch.as_tensor(batch["label"])
         augment, num_classes = self.recipe.augment, len(self.model.spec.class_names)
         key = (self.recipe.seed, self.current_epoch, batch_idx)
         clips, targets = mix(clips, targets, augment=augment, num_classes=num_classes, key=key)
         logits = self.model(clips)  # [N, K]
         if self.model.spec.multi_label:
-            loss = multi_label_loss(logits, targets, smoothing=augment.label_smoothing)
+            loss = multi_label_loss(logits, targets, smoothing=augment.label_smoothing, weights=self.class_weights)
             right = targets.gather(1, logits.argmax(dim=1, keepdim=True))
         else:
-            loss = training_loss(logits, targets, smoothing=augment.label_smoothing)
+            loss = training_loss(logits, targets, smoothing=augment.label_smoothing, weights=self.class_weights)
             right = logits.argmax(dim=1) == dominant_labels(targets)
         if self.finite is not None:
             self.finite.note(torch.as_tensor(batch["index"]), loss, logits)
         self.means.add({"train_loss": loss.detach(), "train_top1": right.float().mean()}, num_clips=len(clips))
-        return loss * self._share_of_step(batch_idx)
+        return loss * share_of(len(clips), num_clips) * self._share_of_step(batch_idx)
 
     def _share_of_step(self, batch_idx: int) -> float:
         """Returns the factor of a batch's loss in its step."""
@@ -147,11 +177,13 @@ class VideoTask(L.LightningModule):
         """Shortens the gradient to the recipe's norm, once it is known to be finite."""
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+        if isinstance(norm, DTensor):  # each process has a part of it
+            norm = norm.full_tensor()
         if self.finite is not None:
             scaler = getattr(self.trainer.precision_plugin, "scaler", None)
             trainer = self.recipe.trainer
             self.finite.check(
-                norm.full_tensor() if isinstance(norm, DTensor) else norm,  # of parts, where each process has one
+                norm,
                 scale=scaler.get_scale() if scaler is not None else None,
                 epoch=self.current_epoch,
                 advice=advice_for(trainer.precision, trainer.clip_norm),
@@ -169,6 +201,7 @@ class VideoTask(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Starts a new tally."""
+        self.take_whole()
         samples = self.val_loader.dataset.samples  # type: ignore[attr-defined]
         spec = self.model.spec
         self.scores = Scores(
@@ -181,11 +214,12 @@ class VideoTask(L.LightningModule):
     def validation_step(self, batch: ViewBatch) -> None:
         """Scores the views of some videos."""
         assert self.scores is not None
-        self.scores.add(batch, self.scored[0])
+        self.scores.add(batch, self.scored)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the scores."""
         assert self.scores is not None
+        self.scores.gather()
         evaluation = self.scores.result()
         scores = {"val_loss": evaluation.loss, "val_top1": evaluation.top1}
         if evaluation.mean_average_precision is not None:

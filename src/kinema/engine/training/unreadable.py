@@ -18,6 +18,7 @@ from kinema.data.atomic import write_atomically
 from kinema.data.quarantine import quarantine_text
 from kinema.data.video.opening import VideoError
 from kinema.engine.fingerprint import size_of
+from kinema.engine.training.ranks import is_main
 from kinema.wording import listed, one_line
 
 MAX_LOOKED_FOR = 20_000
@@ -126,7 +127,8 @@ class UnreadableVideos:
             self._note(batch.get(ERRORS, {}), of=len(self.samples))
         finally:
             if len(self.reasons) > self._num_listed:
-                write_atomically(self.file, self._list().encode())
+                if is_main():
+                    write_atomically(self.file, self._list().encode())
                 self._num_listed = len(self.reasons)
 
     def describe(self) -> str:
