@@ -184,7 +184,7 @@ class VideoTask(L.LightningModule):
             trainer = self.recipe.trainer
             self.finite.check(
                 norm,
-                scale=scaler.get_scale() if scaler is not None else None,
+                scale=scaler.get_scale if scaler is not None else None,
                 epoch=self.current_epoch,
                 advice=advice_for(trainer.precision, trainer.clip_norm),
             )
