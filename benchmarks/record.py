@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import statistics
 from collections.abc import Sequence
@@ -12,22 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from kinema.engine.fingerprint import commit
+from kinema.engine.machine import cpu_model, num_cores
 
 RESULTS = Path(__file__).resolve().parent / "results"
 PACKAGES = ("kinema", "torch", "torchvision", "timm", "numpy")
-
-
-def cpu_model() -> str:
-    """Returns the processor's name as the system gives it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def num_cores() -> int:
-    """Returns how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def summary(seconds: Sequence[float]) -> dict[str, float]:

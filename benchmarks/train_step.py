@@ -12,8 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from record import num_cores, write_result
+from record import write_result
 from step_settings import StepSettings
+
+from kinema.engine.machine import num_cores
 
 STEPS = ("train_step", "forward")
 

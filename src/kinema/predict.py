@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from kinema.data.dataset import load_views
@@ -16,6 +17,7 @@ from kinema.data.views import grid_views
 from kinema.engine.device import choose_device
 from kinema.engine.evaluate import predict_views
 from kinema.engine.evaluate_weights import trained_mirrors
+from kinema.engine.memory import enough_memory, prediction_sentence
 from kinema.engine.recipe import Accelerator
 from kinema.models.classifier import VideoClassifier
 from kinema.models.weights import load_model, read_metadata
@@ -99,13 +101,15 @@ class Predictor:
         Raises:
             VideoError: If the video cannot be read.
             ValueError: If `top` is below 1, or the views are none that `grid_views` knows.
+            RunError: If memory is not enough.
         """
         if top < 1:
             raise ValueError(f"top must be at least 1, got {top}; 5 is usual")
         views = grid_views(self.spec, num_clips=num_clips, num_crops=num_crops, mirrors=self.mirrors)
-        with open_video(path, modality=self.spec.modality) as video:
-            clips = load_views(video, views, self.spec)  # [V, T, C, H, W]
-        probabilities = predict_views(self.model, clips[None])[0].tolist()  # [K]
+        with enough_memory(partial(prediction_sentence, num_clips, num_crops)):
+            with open_video(path, modality=self.spec.modality) as video:
+                clips = load_views(video, views, self.spec)  # [V, T, C, H, W]
+            probabilities = predict_views(self.model, clips[None])[0].tolist()  # [K]
         ranked = sorted(zip(self.spec.class_names, probabilities, strict=True), key=lambda pair: -pair[1])
         return Prediction(path=Path(path), top=ranked[:top], probabilities=tuple(probabilities))
 

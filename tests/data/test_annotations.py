@@ -249,6 +249,34 @@ def test_a_faulty_csv_is_refused_with_the_line(tmp_path, text, message):
         read_text(tmp_path, text)
 
 
+LONG = "".join(f"v/{number}.mp4,{number % 7}\n" for number in range(2000))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("v/x.mp4,1,2", r"list\.csv, line 2005, must have 2 cells like the header, got 3"),
+        ("../x.mp4,1", r"list\.csv, line 2005: paths must stay in their folder"),
+        ("v/7.mp4,5", r"got 'v/7\.mp4' as 0 in line 12 and as 5 in line 2005"),
+        ('v/x.mp4,"1', r"list\.csv, line 2006, must be CSV"),
+    ],
+)
+def test_a_fault_far_down_a_long_csv_is_named_by_its_line(tmp_path, line, message):
+    with pytest.raises(ValueError, match=message):
+        read_text(tmp_path, f'path,label\n\n"of two\nlines.mp4",1\n{LONG}{line}\nv/y.mp4,3\n')
+
+
+def test_of_several_faults_the_first_is_named(tmp_path):
+    bad = 'v/x.mp4,,\nv/y.mp4,\nv/z.mp4,"'
+    with pytest.raises(ValueError, match=r"list\.csv, line 2002, must have 2 cells"):
+        read_text(tmp_path, f"path,label\n{LONG}{bad}")
+
+
+def test_a_long_csv_is_read_as_a_short_one(tmp_path):
+    names = [sample.name for sample in read_text(tmp_path, f"path,label\n{LONG}")]
+    assert sorted(names) == sorted(f"v/{number}.mp4" for number in range(2000))
+
+
 def test_a_csv_in_another_encoding_is_refused(tmp_path):
     (tmp_path / "list.csv").write_bytes("path,label\n1.mp4,über\n".encode("latin-1"))
     with pytest.raises(ValueError, match=r"list\.csv must be UTF-8 text.*save it as UTF-8"):
@@ -300,10 +328,11 @@ def test_a_csv_with_a_header_is_a_csv_although_its_classes_are_numbers(tmp_path,
 @pytest.mark.parametrize(
     ("name", "content", "what"),
     [
-        ("labels.csv", b"path;label\na/1.mp4;x\n", "'path;label' in line 1"),
-        ("labels.csv", "path,label\na/1.mp4,x\n".encode("utf-16"), "no text in UTF-8"),
+        ("labels.csv", b"path|label\na/1.mp4|x\n", "'path|label' in line 1"),
+        ("labels.csv", "path,über\na/1.mp4,x\n".encode("latin-1"), "no text in UTF-8"),
         ("labels.csv", b"", "an empty file"),
-        ("persons.csv", b"video_path,label\na/1.mp4,x\n", "'video_path,label' in line 1"),
+        ("persons.csv", b"video_path,who\na/1.mp4,x\n", "'video_path,who' in line 1"),
+        ("names.csv", b"name,label\na/1.mp4,x\n", "'name,label' in line 1"),
         ("train.txt", b"", "an empty file"),
         ("all.txt", b"a/1.mp4 walking\n", "'a/1.mp4 walking' in line 1"),
     ],

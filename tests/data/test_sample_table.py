@@ -68,6 +68,32 @@ def test_a_table_gives_the_samples_that_were_added(num):
         table[num]
 
 
+def test_rows_that_are_added_together_are_those_added_one_by_one():
+    names = ["a.mp4", "ü/b.mp4", "dir/\udcff.mp4", "a.mp4"]
+    classes = [("walk",), ("run", "sing"), ("walk", "run"), ("jump",)]
+    splits, groups = ["train", None, "val", "test"], ["anna", None, "ben", "anna"]
+    sections = [Section(0.0, 1.5), Section(1, 2), Section(2, 3), Section(1.5, 2.5)]
+    one_by_one, together = TableBuilder(ROOT), TableBuilder(ROOT)
+    for builder in (one_by_one, together):
+        builder.add("first.mp4", "sing")
+    for name, some, split, group, section in zip(names, classes, splits, groups, sections, strict=True):
+        folder = ROOT / "other"
+        one_by_one.add(name, some[0], also=some[1:], split=split, group=group, section=section, folder=folder)
+    together.add_all(names, classes, splits=splits, groups=groups, sections=sections, folder=ROOT / "other")
+    together.add_all([], [], splits=[])
+    for builder in (one_by_one, together):
+        builder.add("last.mp4", "walk")
+    assert list(together.table()) == list(one_by_one.table())
+
+
+@pytest.mark.parametrize("name", ["../b.mp4", "a/../../b.mp4", "a\0b", ""])
+def test_of_rows_that_are_added_together_none_is_where_one_is_bad(name):
+    builder = TableBuilder(ROOT)
+    with pytest.raises(ValueError, match="a row: "):
+        builder.add_all(["a.mp4", name], [("x",), ("y",)], splits=[None, None])
+    assert (len(builder), builder.table().classes) == (0, ())
+
+
 def test_parts_of_a_table_are_tables_and_copy_no_column():
     table = table_of(MIXED)
     part = select(table, split_mask(table, "val"))

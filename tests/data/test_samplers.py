@@ -56,14 +56,19 @@ def test_processes_together_see_the_batches_of_one(length, batch_size, num_ranks
         assert max(sizes) <= batch_size
 
 
-def test_batches_that_a_resumed_run_has_seen_are_left_out_once():
-    batches = EpochBatches(EpochSampler(7, seed=0), batch_size=2)
-    whole = list(batches)
-    assert [len(batch) for batch in whole] == [2, 2, 2, 1]
-    batches.start = 3
-    assert list(batches) == whole[3:]
-    assert list(batches) == whole
-    assert len(batches) == 4
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_batches_that_a_resumed_run_has_seen_are_left_out_of_their_epoch_alone(repeats):
+    sampler = RepeatSampler(7, seed=0, repeats=repeats, batch_size=2)
+    batches = EpochBatches(sampler, batch_size=2)
+    epochs = []
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        epochs.append(list(batches))
+    batches.start = (1, 3)
+    for epoch in (1, 1, 0, 2):  # a loader with workers begins the epoch twice
+        sampler.set_epoch(epoch)
+        assert list(batches) == epochs[epoch][3 if epoch == 1 else 0 :]
+        assert len(batches) == len(epochs[epoch])
 
 
 def test_a_process_that_is_not_there_is_refused():

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -185,6 +186,7 @@ def test_json_is_what_the_page_says(faulty, tmp_path, capsys):
         "version": "int",
         "root": "str",
         "format": "str",
+        "lists": "list",
         "annotations": "list",
         "notes": "list",
         "rows": "int",
@@ -319,14 +321,108 @@ def test_called_wrongly_it_says_so_and_ends_with_2(arguments, words, capsys, tmp
 def test_annotations_that_cannot_be_read_are_a_finding_with_file_and_line(videos, tmp_path, capsys):
     place(videos, tmp_path / "data", **{"a.mp4": "v0.mp4"})
     table = tmp_path / "data" / "labels.csv"
-    table.write_text("path,label\na.mp4,jump\na.mp4,walk\n")
+    table.write_text('path,label\na.mp4,jump\n"b.mp4,walk\n')
     assert main(["data", "check", str(table), "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     (finding,) = found["findings"]
     assert (finding["kind"], finding["severity"], finding["count"]) == ("annotations", "fault", 1)
-    assert f"{table} must say one thing about a video" in finding["items"][0]["reason"]
-    assert "line 3" in finding["items"][0]["reason"]
+    assert finding["items"][0]["reason"].startswith(f"{table}, line 3, must be CSV, got a syntax error")
     assert (found["format"], found["rows"]) == (None, 0)
+
+
+def test_every_bad_line_is_a_finding_and_the_files_of_the_others_are_looked_at(videos, tmp_path, capsys):
+    place(videos, tmp_path / "data", **{"a.mp4": "v0.mp4", "b.mp4": "v1.mp4"})
+    (tmp_path / "data" / "broken.mp4").write_bytes(b"broken")
+    table = tmp_path / "data" / "labels.csv"
+    table.write_text("path,label\na.mp4,jump\n../x.mp4,jump\nb.mp4,walk\nb.mp4\nbroken.mp4,walk\na.mp4,walk\nx.mp4,\n")
+    assert main(["data", "check", str(tmp_path / "data"), "--num_workers", "0", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    kinds = {finding["kind"]: finding for finding in found["findings"]}
+    assert list(kinds) == ["bad_line", "unreadable"]
+    assert (kinds["bad_line"]["severity"], kinds["bad_line"]["count"]) == ("fault", 4)
+    items = kinds["bad_line"]["items"]
+    assert [(item["name"], item["line"]) for item in items] == [(str(table), line) for line in (3, 5, 7, 8)]
+    assert "paths must stay in their folder" in items[0]["reason"]
+    assert items[1]["reason"].startswith(f"{table}, line 5, must have 2 cells like the header, got 1")
+    assert "got 'a.mp4' as jump in line 2 and as walk in line 7" in items[2]["reason"]
+    assert (found["rows"], found["videos_read"]) == (3, 3)
+    assert main(["data", "check", str(tmp_path / "data"), "--num_workers", "0"]) == 1
+    printed = capsys.readouterr().out
+    assert "and 1 more" in printed
+    assert "faults: 4 bad_line, 1 unreadable; 0 remarks" in printed
+
+
+def test_of_very_many_bad_lines_the_first_are_told_and_all_are_counted(videos, tmp_path, capsys):
+    place(videos, tmp_path / "data", **{"a.mp4": "v0.mp4", "b.mp4": "v1.mp4"})
+    bad = "".join(f"{number}.mp4\n" for number in range(1500))
+    (tmp_path / "data" / "labels.csv").write_text(f"path,label\na.mp4,jump\n{bad}b.mp4,walk\n")
+    result = checked(tmp_path / "data")
+    (finding,) = (finding for finding in result.findings if finding.kind == "bad_line")
+    assert (finding.count, len(finding.items), result.num_rows) == (1500, 1000, 2)
+    assert main(["data", "check", str(tmp_path / "data"), "--num_workers", "0"]) == 1
+    assert "and 1,497 more" in capsys.readouterr().out
+
+
+def test_a_list_without_a_good_line_is_told_as_such(tmp_path):
+    (tmp_path / "labels.csv").write_text("path,label\na.mp4\nb.mp4\n")
+    result = checked(tmp_path)
+    assert [(finding.kind, finding.count) for finding in result.findings] == [("bad_line", 2)]
+    assert result.num_rows == 0
+
+
+def test_each_of_several_lists_is_checked_by_itself(videos, tmp_path, capsys):
+    root = tmp_path / "data"
+    place(videos, root, **{"a.mp4": "v0.mp4", "b.mp4": "v1.mp4", "c.mp4": "v2.mp4"})
+    (root / "train_old.csv").write_text("path,label\na.mp4,jump\ngone.mp4,walk\n")
+    (root / "train_new.txt").write_text("a.mp4 1\nb.mp4 0\n")
+    (root / "train_newer.txt").write_text("b.mp4 1\nx.mp4 0\ny.mp4 0\n")
+    (root / "classes.txt").write_text("jump\nwalk\n")
+    (root / "notes.txt").write_text("some words\non the data\n")
+    assert main(["data", "check", str(root), "--num_workers", "0", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [
+        (Path(one["name"]).name, one["format"], one["rows"], one["missing"], one["faults"]) for one in found["lists"]
+    ] == [
+        ("train_new.txt", "mmaction2_videos", 2, 0, 0),
+        ("train_newer.txt", "mmaction2_videos", 3, 2, 2),
+        ("train_old.csv", "csv", 2, 1, 1),
+    ]
+    kinds = {finding["kind"]: finding for finding in found["findings"]}
+    assert list(kinds) == ["several_lists", "missing", "unlisted"]
+    assert [item["name"] for item in kinds["missing"]["items"]] == ["x.mp4", "y.mp4", "gone.mp4"]
+    assert kinds["missing"]["items"][2]["of"] == str(root / "train_old.csv")
+    assert [item["name"] for item in kinds["unlisted"]["items"]] == ["c.mp4"]
+    assert (found["format"], found["rows"], found["videos"]) == (None, 7, 5)
+    assert found["notes"] == ["left aside, in no format that is known: notes.txt"]
+    assert main(["data", "check", str(root), "--num_workers", "0"]) == 1
+    printed = capsys.readouterr().out
+    assert "3 lists, each by itself" in " ".join(printed.split())
+    assert "train_newer.txt: x.mp4" in printed
+
+
+def test_lists_whose_videos_are_all_there_are_no_fault(videos, tmp_path):
+    place(videos, tmp_path, **{"a.mp4": "v0.mp4", "b.mp4": "v1.mp4"})
+    for name in ("one", "other"):
+        (tmp_path / f"{name}.csv").write_text("path,label\na.mp4,jump\nb.mp4,walk\n")
+    result = checked(tmp_path)
+    assert told(result) == {"several_lists": [str(tmp_path / "one.csv"), str(tmp_path / "other.csv")]}
+    assert (result.num_faults, result.num_rows, result.num_files) == (0, 4, 2)
+
+
+def test_messages_name_the_flags_of_the_command(videos, tmp_path, capsys):
+    place(videos, tmp_path / "data", **{"a.mp4": "v0.mp4", "b.mp4": "v1.mp4"})
+    for name in ("one", "other"):
+        (tmp_path / "data" / f"{name}.csv").write_text("path,label\na.mp4,jump\nb.mp4,walk\n")
+    out = str(tmp_path / "out")
+    for command in (["bench"], ["extract", "--out", out], ["pack", "--out", out], ["flow", "--out", out]):
+        assert main(["data", command[0], str(tmp_path / "data"), *command[1:]]) == 2
+        assert "name the one that is meant with --annotations FILE" in capsys.readouterr().err
+    (tmp_path / "numbers").mkdir()
+    (tmp_path / "numbers" / "train.txt").write_text("a.mp4 1\nb.mp4 0\n")
+    assert checked(tmp_path / "numbers").notes[0].endswith("--class_list FILE names them")
+    (tmp_path / "data" / "other.csv").unlink()
+    both = checked(tmp_path / "data" / "one.csv", annotations="x.csv")
+    assert next(iter(reasons(both, "annotations").values())).startswith("annotations must be left out where root is")
 
 
 def test_class_folders_that_cannot_be_read_do_not_keep_their_files_from_being_looked_at(videos, tmp_path):
@@ -410,3 +506,45 @@ def test_files_beside_videos_that_are_none_are_named(videos, tmp_path):
     place(videos, tmp_path / "data", **{"a.mp4": "v0.mp4"})
     (tmp_path / "data" / "sound.mp3").write_bytes(b"ID3")
     assert told(checked(tmp_path / "data"))["other_file"] == ["sound.mp3"]
+
+
+def test_turned_videos_and_variable_rates_are_remarked_on(tmp_path):
+    root = tmp_path / "data"
+    (root / "jump").mkdir(parents=True)
+    (root / "walk").mkdir()
+    steady = [40 * number for number in range(40)]
+    jitter = [time + (4 if number % 2 else 0) for number, time in enumerate(steady)]  # under a quarter of a gap
+    one_off = [time + (40 if number > 20 else 0) for number, time in enumerate(steady)]  # one gap of 39
+    uneven = [time + (40 * (number // 3)) for number, time in enumerate(steady)]  # every third gap is double
+    for name, times in {"jitter": jitter, "one_off": one_off, "uneven": uneven}.items():
+        write_counting_video(root / "jump" / f"{name}.mp4", times=times)
+    write_counting_video(root / "jump" / "rounded.mkv", rate=30)  # 33 and 34 ms
+    write_counting_video(root / "walk" / "turned.mp4", rotation=90)
+    write_counting_video(root / "walk" / "upside down.mp4", rotation=180)
+    write_counting_video(root / "walk" / "mirrored.mp4", mirrored=True)
+    kinds = ("variable_rate", "turned")
+    for decode in ("all", "ends"):
+        found = told(checked(root, decode=decode))
+        assert {kind: found.get(kind) for kind in kinds} == {
+            "variable_rate": ["jump/uneven.mp4"],
+            "turned": ["walk/mirrored.mp4", "walk/turned.mp4", "walk/upside down.mp4"],
+        }
+    result = checked(root, decode="none")
+    assert {kind: told(result).get(kind) for kind in kinds} == {"variable_rate": ["jump/uneven.mp4"], "turned": None}
+    words = "33% of the gaps between frames are unlike the usual one"
+    assert reasons(result, "variable_rate") == {"jump/uneven.mp4": words}
+    assert result.num_faults == 0
+
+
+def test_a_video_without_times_has_no_variable_rate(tmp_path):
+    for name in ("jump", "walk"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        write_counting_video(tmp_path / "data" / name / f"{name}.avi", codec="mpeg4", b_frames=2, num_frames=12)
+    assert "variable_rate" not in told(checked(tmp_path / "data"))
+
+
+def test_real_odd_videos_are_remarked_on(shared_dir):
+    found = told(checked(shared_dir / "odd", decode="ends"))
+    assert found["variable_rate"] == ["torchcodec_nasa_13013_vfr.mp4"]
+    assert found["turned"] == ["decord_video_90.mov", "torchcodec_nasa_13013_rotated.mp4"]
+    assert found["unreadable"] == ["decord_corrupted.mp4"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from io import TextIOWrapper
@@ -36,22 +36,31 @@ UNREADABLE = 1
 """Exit status where a file could not be read, or a run could not go on."""
 USAGE = 2
 INTERRUPTED = 130
+TERMINATED = 143
 
 
-def train(recipe: Recipe, *, resume: bool, overwrite: bool) -> int:
-    """Trains a network on videos; prints what it found and how well it does, and writes weights into --out."""
+def train(recipe: Recipe, *, resume: bool, overwrite: bool, given: Collection[str] | None) -> int:
+    """Trains a network on videos; prints what it found and how well it does, and writes weights into --out.
+
+    Without --config, network, size of the clips, batch, balance and cache are chosen by the data and the machine.
+    """
     from kinema.engine.training.launch import launch, needs_launch
+    from kinema.engine.training.ranks import is_main
+    from kinema.engine.training.stopping import Terminated
 
     try:
         if needs_launch(recipe):
-            launch(recipe, resume=resume, overwrite=overwrite)
+            launch(recipe, resume=resume, overwrite=overwrite, given=given)
         else:
             from kinema.engine.training.train import train as run
 
-            run(recipe, resume=resume, overwrite=overwrite)
-    except KeyboardInterrupt:
-        print(f"kinema: interrupted; go on with: kinema train --resume --out {quote(recipe.out)}", file=sys.stderr)
-        return INTERRUPTED
+            run(recipe, resume=resume, overwrite=overwrite, given=given)
+    except KeyboardInterrupt as error:
+        terminated = isinstance(error, Terminated)
+        if is_main():
+            state = "terminated" if terminated else "interrupted"
+            print(f"kinema: {state}; go on with: kinema train --resume --out {quote(recipe.out)}", file=sys.stderr)
+        return TERMINATED if terminated else INTERRUPTED
     return OK
 
 
@@ -137,7 +146,9 @@ def _run_train(values: dict[str, Any], argv: Sequence[str]) -> int:
         values["out"] = str(out)  # where the run lies now
     recipe = build(Recipe, values)
     check(bool(recipe.data.root), "data.root", "name the folder of the videos", None, "add --data.root FOLDER")
-    return train(recipe, resume=resume, overwrite=overwrite)
+    given = make_parser("train").given(argv)
+    whole = resume or "config" in given
+    return train(recipe, resume=resume, overwrite=overwrite, given=None if whole else given)
 
 
 def _evaluate_arguments(parser: CommandParser) -> None:
@@ -279,7 +290,7 @@ def _status(error: Exception) -> int | None:
     """Exit status of an error that a person can mend; none for a fault of the program."""
     if isinstance(error, ValueError):
         return USAGE
-    if isinstance(error, OSError) or type(error).__name__ == "VideoError":
+    if isinstance(error, OSError) or type(error).__name__ in ("VideoError", "RunError"):
         return UNREADABLE
     return None
 

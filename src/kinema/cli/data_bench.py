@@ -23,7 +23,7 @@ def data_bench(place: DataPlace, config: LoaderBenchConfig, *, as_json: bool) ->
     from kinema.engine.read_data import read_place
     from kinema.engine.training.data import choose_workers
 
-    samples = read_place(place).samples
+    samples = read_place(place, own_flags=True).samples
     most = choose_workers(place.num_workers, num_videos=len(samples))
     bench = bench_loader(samples, config, workers=range(most + 1), root=place.root)
     for reason in bench.errors.values():

@@ -21,7 +21,7 @@ def data_extract(place: DataPlace, out: str, config: ExtractConfig) -> int:
     from kinema.engine.training.data import choose_workers
 
     check_out(place, out)
-    annotations = read_place(place)
+    annotations = read_place(place, own_flags=True)
     num_workers = choose_workers(place.num_workers, num_videos=len(annotations.samples))
     report = extract(annotations, source_of(place), Path(out), config, num_workers=num_workers)
     return say(report, out)

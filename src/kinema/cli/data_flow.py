@@ -73,7 +73,7 @@ def _read(place: DataPlace) -> Annotations:
 
     root = Path(place.root)
     if not is_video(root):
-        return read_place(place)
+        return read_place(place, own_flags=True)
     sample = Sample(path=root, class_name="", name=root.name)
     return Annotations(format="class_folders", samples=[sample], class_names=())
 

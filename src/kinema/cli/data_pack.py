@@ -24,7 +24,7 @@ def data_pack(place: DataPlace, out: str, encoding: Encoding, *, to: To, shard_m
     from kinema.engine.training.data import choose_workers
 
     check_out(place, out)
-    annotations = read_place(place)
+    annotations = read_place(place, own_flags=True)
     workers = choose_workers(place.num_workers, num_videos=len(annotations.samples))
     if to == "shards":
         report = pack_shards(annotations, Path(out), encoding, shard_mb=shard_mb, num_workers=workers)

@@ -22,6 +22,7 @@ from kinema.data.annotations.table import SampleTable
 from kinema.data.mirror import Mirrors
 from kinema.data.pixels import PixelAugmentation, PixelChange, check_channels
 from kinema.data.transforms import make_clip
+from kinema.data.video.cached import FrameCache, open_kept
 from kinema.data.video.opening import Video, VideoError
 from kinema.data.video.section import open_sample
 from kinema.data.views import Augmentation, View, draw_view, stacked_indices
@@ -53,6 +54,7 @@ class TrainingClips(Dataset[TrainingItem]):
         seed: int,
         pixels: PixelAugmentation | None = None,
         index_cache: bool = False,
+        cache: FrameCache | None = None,
     ) -> None:
         """Looks the labels up.
 
@@ -64,6 +66,7 @@ class TrainingClips(Dataset[TrainingItem]):
             seed: Seed of the run.
             pixels: What changes of pixels are drawn from; none by default.
             index_cache: Whether the index of each file is kept for the next time.
+            cache: Where decoded frames are kept for later epochs.
 
         Raises:
             ValueError: If a sample's class is none of the spec's, the mirrors are of other classes, or the frames have
@@ -80,6 +83,7 @@ class TrainingClips(Dataset[TrainingItem]):
         self.mirrors = mirrors
         self.seed = seed
         self.index_cache = index_cache
+        self.cache = cache
         self.pixels = pixels or PixelAugmentation()
         check_channels(self.pixels, len(spec.mean))
         self.labels = labels_of(samples, class_names=spec.class_names)
@@ -104,7 +108,8 @@ class TrainingClips(Dataset[TrainingItem]):
         _, index, *_ = key
         view, labels = self.draw_set(*key)
         label = multi_hot([labels], num_classes=len(self.spec.class_names))[0] if self.spec.multi_label else labels[0]
-        with open_sample(self.samples[index], modality=self.spec.modality, index_cache=self.index_cache) as video:
+        sample, modality = self.samples[index], self.spec.modality
+        with open_kept(sample, modality=modality, index_cache=self.index_cache, cache=self.cache) as video:
             clip = load_views(video, [view], self.spec, change=self.draw_change(*key))[0]
         return {"clip": clip, "label": label, "index": index}
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -86,6 +87,39 @@ class RepeatSampler(EpochSampler):
                 yield from ((*key, repeat) for key in together)
 
 
+class BalancedSampler(EpochSampler):
+    """Yields (epoch, index, repeat) of as many samples as there are, every class equally often.
+
+    Of a class with more samples than its share of the epoch, other ones are left out in each epoch; one with fewer
+    comes several times, no sample of it more than once more than another. Each time is a repeat, with views of its own.
+    """
+
+    def __init__(self, labels: Sequence[int], *, seed: int) -> None:
+        """Begins at epoch 0.
+
+        Args:
+            labels: The class of each sample.
+            seed: Seed of the run.
+        """
+        super().__init__(len(labels), seed=seed)
+        of_class = np.asarray(labels)
+        self.members = [np.flatnonzero(of_class == label) for label in np.unique(of_class)]
+
+    def __iter__(self) -> Iterator[tuple[int, ...]]:
+        epoch, rng = self.epoch, np.random.default_rng((self.seed, self.epoch))
+        share, more = divmod(self.length, len(self.members))
+        with_more = set(rng.permutation(len(self.members))[:more].tolist())
+        chosen: list[int] = []
+        for place, members in enumerate(self.members):
+            count = share + (place in with_more)
+            rounds = [rng.permutation(members) for _ in range(math.ceil(count / len(members)))]
+            chosen += np.concatenate([*rounds, members[:0]])[:count].tolist()
+        times: Counter[int] = Counter()
+        for index in rng.permutation(np.asarray(chosen, dtype=np.int64)).tolist():
+            yield epoch, index, times[index]
+            times[index] += 1
+
+
 class EpochBatches(Sampler[list[tuple[int, ...]]]):
     """Yields the batches of an epoch, or of one process its part of them.
 
@@ -111,16 +145,16 @@ class EpochBatches(Sampler[list[tuple[int, ...]]]):
         self.batch_size = batch_size
         self.rank = rank
         self.num_ranks = num_ranks
-        self.start = 0
-        """Batches that the next iteration, and only that one, leaves out: those that a resumed run has seen."""
+        self.start = (0, 0)
+        """An epoch, and how many of its first batches are left out: those that a resumed run has seen."""
 
     def __len__(self) -> int:
         return math.ceil(len(self.sampler) / (self.batch_size * self.num_ranks))
 
     def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
-        start, self.start = self.start, 0
+        epoch, start = self.start
         step = self.batch_size * self.num_ranks
-        keys = itertools.islice(self.sampler, start * step, None)
+        keys = itertools.islice(self.sampler, start * step if self.sampler.epoch == epoch else 0, None)
         while together := list(itertools.islice(keys, step)):
             yield together[self.rank :: self.num_ranks]
 

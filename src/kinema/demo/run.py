@@ -22,8 +22,10 @@ from kinema.demo.story import Environment, results_json, write_story
 from kinema.engine.device import choose_precision
 from kinema.engine.evaluate import Evaluation, evaluate
 from kinema.engine.fingerprint import fingerprint
+from kinema.engine.machine import cpu_model
 from kinema.engine.recipe import Recipe
 from kinema.engine.training.data import choose_workers
+from kinema.engine.training.epochs import batch_size_of
 from kinema.engine.training.result import TrainingResult
 from kinema.engine.training.run_folder import METRICS
 from kinema.engine.training.train import train
@@ -85,7 +87,7 @@ def run_demo(config: DemoConfig, *, console: Console | None = None) -> DemoResul
     clips = _predict(runs, predictors, held_out)
     seconds = time.perf_counter() - started
     environment = Environment(
-        machine=f"{_processor()}, {torch.get_num_threads()} threads, {platform.system()}",
+        machine=f"{cpu_model()}, {torch.get_num_threads()} threads, {platform.system()}",
         precision=choose_precision(recipes["sth"].trainer),
         versions=fingerprint(samples, seed=config.seed),
         seconds=seconds,
@@ -141,7 +143,7 @@ def _score_orders(
 
     def score(views: Views, protocol: str) -> Evaluation:
         workers = choose_workers(recipe.data.num_workers, num_videos=len(samples))
-        size = recipe.trainer.batch_size
+        size = batch_size_of(recipe.trainer)
         return evaluate(model, samples, views=views, protocol=protocol, batch_size=size, num_workers=workers)
 
     backward = score([reversed_view(view)], f"{forward.protocol}, in reverse")
@@ -162,7 +164,7 @@ def _attention(model: VideoClassifier, samples: Sequence[Sample], *, recipe: Rec
         samples,
         spec=model.spec,
         views=grid_views(model.spec),
-        batch_size=recipe.trainer.batch_size,
+        batch_size=batch_size_of(recipe.trainer),
         num_workers=choose_workers(recipe.data.num_workers, num_videos=len(samples)),
     )
     return record_attention(model, (batch["clips"][:, 0] for batch in loader if batch["indices"]))
@@ -182,11 +184,6 @@ def _predict(runs: dict[str, Run], predictors: dict[str, Predictor], samples: Se
         said = [(runs[name], predictor.predict(sample.path, top=3).top) for name, predictor in predictors.items()]
         cards.append(clip_card(sample, spec=predictors["sth"].spec, predictions=said))
     return Clips(clips=cards)
-
-
-def _processor() -> str:
-    """Returns the processor's name, as far as the system tells."""
-    return str(torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine())
 
 
 def _say_goodbye(

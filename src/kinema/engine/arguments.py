@@ -79,6 +79,10 @@ class CommandParser(jsonargparse.ArgumentParser):
         values.pop("config", None)
         return self._as_given(values, dict(words))
 
+    def given(self, argv: Sequence[str]) -> frozenset[str]:
+        """Returns the dotted names of the options that stand in the arguments."""
+        return frozenset(name.removeprefix("--").removesuffix("+") for name, _ in self._words(argv) if name)
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises instead of printing and leaving."""
         raise jsonargparse.ArgumentError(None, message) from ex

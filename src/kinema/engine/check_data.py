@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from kinema.data.annotations import Annotations, Sample, Source
-from kinema.data.annotations.formats import AUTO, FORMATS, detect_format
+from kinema.data.annotations.class_list import is_class_list
+from kinema.data.annotations.faults import Faults, SeveralListsError
+from kinema.data.annotations.formats import AUTO, FORMATS, UnknownFormatError, detect_format
+from kinema.data.annotations.list_layout import LAYOUTS
 from kinema.data.check.balance import class_counts, class_findings, picture_findings, size_counts, spread
 from kinema.data.check.cache import Cache
 from kinema.data.check.files import Files, Look, Progress, look_at_files
@@ -22,9 +25,9 @@ from kinema.data.check.probe import Decode
 from kinema.data.check.row_findings import row_findings
 from kinema.data.check.rows import Rows, make_rows
 from kinema.data.check.sharing import sharing_findings
-from kinema.data.quarantine import quarantine_text
 from kinema.data.video.opening import is_video
-from kinema.engine.read_data import read_place
+from kinema.engine.check_result import Check
+from kinema.engine.read_data import read_place, with_own_flags
 from kinema.engine.recipe import DataPlace
 from kinema.wording import check, nearest
 
@@ -66,93 +69,6 @@ class CheckConfig:
         check(known, "format", rule, self.format, "" if known else nearest(self.format, FORMATS))
 
 
-@dataclass(kw_only=True)
-class Check:
-    """What a check found."""
-
-    root: str
-    """What was checked."""
-    format: str = ""
-    """Format of the annotations; empty where they could not be read."""
-    annotations: tuple[str, ...] = ()
-    """The annotation files."""
-    notes: tuple[str, ...] = ()
-    """What the reader of the annotations says."""
-    num_rows: int = 0
-    """Rows: videos, or parts of them."""
-    num_files: int = 0
-    """Different videos."""
-    num_read: int = 0
-    """Videos that were opened."""
-    num_known: int = 0
-    """Videos that were unchanged since an earlier check; what is left is missing."""
-    num_bytes: int = 0
-    """Bytes of all videos that are there."""
-    decode: Decode = "all"
-    """How much of them was decoded."""
-    splits: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """How many `rows`, and how many of each of the `classes`, by split; `none` where the data gives none."""
-    frames: dict[str, float] = field(default_factory=dict)
-    """Least, median and most frames of a readable video."""
-    frame_rates: dict[str, float] = field(default_factory=dict)
-    """Least, median and most frames per second, of those that state them."""
-    frame_sizes: dict[str, int] = field(default_factory=dict)
-    """How many videos have which size, the most frequent first; none where nothing was decoded."""
-    findings: list[Finding] = field(default_factory=list)
-    """What was found, in the order of `KINDS`."""
-    trouble: str = ""
-    """Why the cache could not be used, if so."""
-    seconds: float = 0.0
-    """How long it took."""
-
-    @property
-    def num_faults(self) -> int:
-        """How many things are at fault."""
-        return sum(finding.count for finding in self.findings if finding.severity == "fault")
-
-    def quarantine(self) -> str:
-        """Returns the list of the rows that training should leave out."""
-        return quarantine_text(
-            {"kind": finding.kind, **item.to_dict()}
-            for finding in self.findings
-            if KINDS[finding.kind].left_out
-            for item in finding.items
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns everything as JSON-able values; `docs/data.md` describes them."""
-        return {
-            "version": 1,
-            "root": self.root,
-            "format": self.format or None,
-            "annotations": list(self.annotations),
-            "notes": list(self.notes),
-            "rows": self.num_rows,
-            "videos": self.num_files,
-            "videos_read": self.num_read,
-            "videos_unchanged": self.num_known,
-            "bytes": self.num_bytes,
-            "decode": self.decode,
-            "splits": self.splits,
-            "frames": self.frames,
-            "frame_rates": self.frame_rates,
-            "frame_sizes": self.frame_sizes,
-            "faults": self.num_faults,
-            "findings": [
-                {
-                    "kind": finding.kind,
-                    "severity": finding.severity,
-                    "count": finding.count,
-                    "what": KINDS[finding.kind].what,
-                    "advice": KINDS[finding.kind].advice,
-                    "items": [item.to_dict() for item in finding.items],
-                }
-                for finding in self.findings
-            ],
-            "seconds": round(self.seconds, 3),
-        }
-
-
 def check_data(root: str, config: CheckConfig, *, cache: Cache, progress: Progress) -> Check:
     """Checks a dataset.
 
@@ -171,17 +87,81 @@ def check_data(root: str, config: CheckConfig, *, cache: Cache, progress: Progre
     check(os.path.exists(root), "root", "be a folder of videos or an annotation file", root, "check the path")  # noqa: PTH110
     started = time.monotonic()
     result = Check(root=root, decode=config.decode)
-    annotations, findings = _read(root, config)
-    if annotations is not None:
-        findings += _look(annotations, root, config, result=result, cache=cache, progress=progress)
+    try:
+        paths = _check_one(result, config, cache=cache, progress=progress)
+    except SeveralListsError as error:
+        paths = _check_each(result, config, cache=cache, progress=progress)
+        if not result.lists:
+            result.findings += found("annotations", [Item(name=root, reason=str(error))])
+    result.findings += _unlisted(root, paths) if paths else []
     order = list(KINDS)
-    result.findings = sorted(findings, key=lambda finding: order.index(finding.kind))
+    result.findings.sort(key=lambda finding: order.index(finding.kind))
     result.trouble, result.seconds = cache.trouble, time.monotonic() - started
     return result
 
 
+def _check_one(result: Check, config: CheckConfig, *, cache: Cache, progress: Progress) -> list[str]:
+    """Checks one dataset, and notes what is found; returns the paths of its videos.
+
+    Raises:
+        SeveralListsError: If there are several lists of which there must be one.
+    """
+    annotations, result.findings = _read(result.root, config)
+    if annotations is None:
+        return []
+    rows = make_rows(annotations.samples)
+    result.findings += _look(annotations, rows, config, result=result, cache=cache, progress=progress)
+    return rows.paths
+
+
+def _check_each(result: Check, config: CheckConfig, *, cache: Cache, progress: Progress) -> list[str]:
+    """Checks each of several lists by itself, and notes what is found; returns the paths of all their videos."""
+    source = Source(root=Path(result.root), annotations=Path(config.annotations) if config.annotations else None)
+    apart: list[Path] = []
+    paths: dict[str, None] = {}
+    for file in source.files(".*"):
+        if config.class_list and file.resolve() == Path(config.class_list).resolve():
+            continue
+        try:
+            format = detect_format(replace(source, annotations=file))
+        except UnknownFormatError:
+            apart += [] if is_class_list(file) else [file]
+            continue
+        except ValueError:  # said when it is read
+            format = ""
+        if is_class_list(file) and format not in LAYOUTS:
+            continue
+        one = Check(root=result.root, decode=config.decode)
+        paths |= dict.fromkeys(_check_one(one, replace(config, annotations=str(file)), cache=cache, progress=progress))
+        one.annotations = (str(file), *(path for path in one.annotations if path != str(file)))
+        result.lists.append(one)
+    result.annotations = tuple(dict.fromkeys(path for one in result.lists for path in one.annotations))
+    result.notes = tuple(f"left aside, in no format that is known: {path.name}" for path in apart)
+    result.findings = _of_lists(result.lists)
+    for name in ("num_rows", "num_read", "num_known", "num_bytes"):
+        setattr(result, name, sum(getattr(one, name) for one in result.lists))
+    result.num_files = len(paths)
+    return list(paths)
+
+
+def _of_lists(lists: Sequence[Check]) -> list[Finding]:
+    """Returns the findings of several lists together, each item with the list that it is of."""
+    items: dict[str, list[Item]] = {}
+    counts: Counter[str] = Counter()
+    for one in lists:
+        for finding in one.findings:
+            counts[finding.kind] += finding.count
+            items.setdefault(finding.kind, []).extend(replace(item, of=one.annotations[0]) for item in finding.items)
+    several = found("several_lists", [Item(name=one.annotations[0]) for one in lists])
+    return [*several, *(Finding(kind=kind, items=some, count=counts[kind]) for kind, some in items.items())]
+
+
 def _read(root: str, config: CheckConfig) -> tuple[Annotations | None, list[Finding]]:
-    """Reads the annotations; of folders that are no classes, the videos in them are all there is."""
+    """Reads the annotations; of folders that are no classes, the videos in them are all there is.
+
+    Raises:
+        SeveralListsError: If there are several lists of which there must be one.
+    """
     place = DataPlace(
         root=root,
         annotations=config.annotations,
@@ -189,12 +169,16 @@ def _read(root: str, config: CheckConfig) -> tuple[Annotations | None, list[Find
         class_list=config.class_list,
         fold=config.fold,
     )
+    faults = Faults(note=True)
     try:
-        return read_place(place), []
+        annotations = read_place(place, own_flags=True, faults=faults)
+        return annotations, _bad_lines(faults)
+    except SeveralListsError:
+        raise
     except ValueError as error:
         item = Item(name=root, reason=str(error))
     if not _are_class_folders(root, config):
-        return None, found("annotations", [item])
+        return None, [*found("annotations", [item]), *_bad_lines(faults)]
     samples = [
         Sample(path=Path(path), class_name="", name=os.path.relpath(path, os.path.abspath(root)))  # noqa: PTH100
         for path in videos_on_disk(root)
@@ -206,6 +190,14 @@ def _read(root: str, config: CheckConfig) -> tuple[Annotations | None, list[Find
         others = [Item(name=name) for name in sorted(os.listdir(root)) if _is_other_file(Path(root, name))]  # noqa: PTH208
         return plain, [*found("other_file", others), *found("unlabelled", [alone])]
     return plain, found("annotations", [item])
+
+
+def _bad_lines(faults: Faults) -> list[Finding]:
+    """Returns an item for each bad line."""
+    items = [
+        Item(name=str(bad.file), reason=with_own_flags(bad.sentence), line=bad.line) for bad in sorted(faults.noted)
+    ]
+    return found("bad_line", items, count=faults.count)
 
 
 def _is_other_file(path: Path) -> bool:
@@ -223,10 +215,9 @@ def _are_class_folders(root: str, config: CheckConfig) -> bool:
 
 
 def _look(
-    annotations: Annotations, root: str, config: CheckConfig, *, result: Check, cache: Cache, progress: Progress
+    annotations: Annotations, rows: Rows, config: CheckConfig, *, result: Check, cache: Cache, progress: Progress
 ) -> list[Finding]:
     """Looks at the files of annotations that could be read."""
-    rows = make_rows(annotations.samples)
     workers = _num_cores() if config.num_workers is None else config.num_workers
     look = Look(
         decode=config.decode,
@@ -240,7 +231,6 @@ def _look(
         *sharing_findings(rows, files, multi_label=annotations.multi_label),
         *class_findings(rows, annotations.class_names),
         *picture_findings(rows, files),
-        *_unlisted(root, rows.paths),
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +17,7 @@ from kinema.engine.class_names import compare_classes
 from kinema.engine.device import choose_device
 from kinema.engine.evaluate import Evaluation, evaluate
 from kinema.engine.fingerprint import hash_data
+from kinema.engine.memory import enough_memory, evaluation_sentence
 from kinema.engine.read_data import read_place, read_place_quarantine
 from kinema.engine.recipe import DataRecipe, EvaluationRecipe, Recipe
 from kinema.engine.recipe.files import recipe_from_dict
@@ -39,8 +41,9 @@ def evaluate_weights(weights: str | Path, recipe: EvaluationRecipe, *, console: 
 
     Raises:
         ValueError: If weights and data do not go together, or the split is not there.
+        RunError: If memory is not enough.
     """
-    with together(recipe.accelerator):
+    with together(recipe.accelerator), enough_memory(partial(evaluation_sentence, recipe)):
         return _evaluate(weights, recipe, console=console if is_main() else Console(quiet=True))
 
 

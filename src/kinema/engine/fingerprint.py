@@ -1,4 +1,4 @@
-"""What a run depended on, for the weights file: kind of machine, versions, commit, data, seed; no local paths."""
+"""What a run depended on: machine, versions, commit, data, seed; no local paths, no names of machines."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from kinema.data.annotations import Sample, by_name
 from kinema.data.annotations.overview import facts_of
 from kinema.data.video.shards import member_of
+from kinema.engine.machine import cpu_model, gpu_facts, num_cores
 
 PACKAGES = ("kinema", "torch", "torchvision", "timm", "lightning", "av", "numpy")
 MAX_SIZES = 10_000
@@ -24,6 +25,9 @@ def fingerprint(samples: Sequence[Sample], *, seed: int) -> dict[str, str | int 
     versions = {name: _version(name) for name in PACKAGES}
     return {
         "machine": f"{platform.system()} {platform.machine()}",
+        "cpu": cpu_model(),
+        "cores": num_cores(),
+        **gpu_facts(),
         "python": platform.python_version(),
         **versions,
         "commit": commit(),

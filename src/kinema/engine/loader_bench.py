@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from shlex import quote
 from typing import Any
 
 import av
@@ -227,13 +228,18 @@ def keyframe_distance(sample: Sample) -> float | None:
     return len(keys) / max(1, sum(keys))
 
 
+def pack_command(root: str, short_side: int) -> str:
+    """Returns the command that scales the frames of a dataset once and for all."""
+    return f"kinema data pack {quote(root)} --out OUT --short_side {short_side}"
+
+
 def _advice(bench: LoaderBench, config: LoaderBenchConfig, root: str) -> Iterator[str]:
     """Yields what to change."""
     best = max(bench.loader_rates, key=lambda count: bench.loader_rates[count])
     rate = bench.loader_rates[best]
     yield f"--data.num_workers {best}: {rate:.0f} clips a second, the most of those tried"
     distance, large = bench.keyframe_distance, bench.short_side > 1.25 * config.resize
-    pack = f"kinema data pack {root} --out OUT --short_side {config.resize}"
+    pack = pack_command(root, config.resize)
     if distance is not None and bench.decoding > 0.4 and (distance > 24 or large):
         why = f"a keyframe every {distance:.0f} frames" if distance > 24 else f"frames of {bench.short_side} pixels"
         yield f"{pack} --keyframe_distance 12: decoding takes {bench.decoding:.0%} of the time, with {why}"

@@ -10,18 +10,22 @@ from torch.nn import functional as F
 from torchmetrics.functional.classification import binary_average_precision
 
 
-def multi_label_loss(logits: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> Tensor:
+def multi_label_loss(
+    logits: Tensor, targets: Tensor, *, smoothing: float = 0.0, weights: Tensor | None = None
+) -> Tensor:
     """Binary cross-entropy, the mean over clips and classes.
 
     Args:
         logits: Of each class [N, K].
         targets: Whether a clip shows it, 1 or 0, or between where clips are mixed [N, K].
         smoothing: By how much a target moves from 0 and 1 towards 1/2.
+        weights: How much a class that is shown weighs [K]; one that is not shown weighs 1.
 
     Returns:
         The loss [].
     """
-    return F.binary_cross_entropy_with_logits(logits.float(), targets.float() * (1 - smoothing) + smoothing / 2)
+    soft = targets.float() * (1 - smoothing) + smoothing / 2
+    return F.binary_cross_entropy_with_logits(logits.float(), soft, pos_weight=weights)
 
 
 def average_precisions(probabilities: Tensor, targets: Tensor) -> tuple[float | None, ...]:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from kinema.data.annotations import Annotations, Source, by_name, read_annotations
+from kinema.data.annotations.faults import Faults, SeveralListsError
 from kinema.data.quarantine import Quarantine, read_quarantine
 from kinema.data.video.http_range import url_of
 from kinema.engine.recipe import DataPlace
 
 Place = TypeVar("Place", bound=DataPlace)
+_FLAGS = re.compile(r"(?<![\w./])data\.(?=(root|annotations|format|class_list|fold)\b)")
 
 
-def read_place(place: DataPlace) -> Annotations:
+def read_place(place: DataPlace, *, own_flags: bool = False, faults: Faults | None = None) -> Annotations:
     """Reads the annotations of the data that a recipe names.
+
+    Args:
+        place: Where the data lies.
+        own_flags: Whether messages are for a command whose flags are `--annotations` and its kind, without `data.`.
+        faults: What becomes of bad lines; default: the first one is refused.
 
     Returns:
         What they hold, the samples sorted by name.
@@ -23,8 +31,21 @@ def read_place(place: DataPlace) -> Annotations:
     Raises:
         ValueError: If there are none, or they are not as they must be.
     """
-    annotations = read_annotations(source_of(place), format=place.format)
-    return replace(annotations, samples=by_name(annotations.samples))
+    try:
+        source = replace(source_of(place), faults=faults or Faults())
+        annotations = read_annotations(source, format=place.format)
+    except ValueError as error:
+        if not own_flags:
+            raise
+        kind = SeveralListsError if isinstance(error, SeveralListsError) else ValueError
+        raise kind(with_own_flags(str(error))) from error
+    notes = tuple(map(with_own_flags, annotations.notes)) if own_flags else annotations.notes
+    return replace(annotations, samples=by_name(annotations.samples), notes=notes)
+
+
+def with_own_flags(sentence: str) -> str:
+    """Returns a sentence about data with the flags of the commands that have only data: `--annotations`."""
+    return _FLAGS.sub("", sentence)
 
 
 def source_of(place: DataPlace) -> Source:

@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 from kinema.data.annotations import Sample
 from kinema.data.dataset import load_views
 from kinema.data.samplers import EvaluationBatches
+from kinema.data.video.cached import FrameCache, open_kept
 from kinema.data.video.opening import VideoError
-from kinema.data.video.section import open_sample
 from kinema.data.views import View
 from kinema.engine.training.ranks import num_ranks, rank
 from kinema.spec import ClipSpec
@@ -36,12 +36,21 @@ class ViewBatch(TypedDict):
 class EvaluationClips(Dataset[tuple[int, Tensor | str]]):
     """Index and all views [V, T, C, H, W] of each video; in place of the views of an unreadable one, the reason."""
 
-    def __init__(self, samples: Sequence[Sample], *, spec: ClipSpec, views: Views, index_cache: bool = False) -> None:
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        *,
+        spec: ClipSpec,
+        views: Views,
+        index_cache: bool = False,
+        cache: FrameCache | None = None,
+    ) -> None:
         """Remembers where to look; nothing is opened yet."""
         self.samples = samples
         self.spec = spec
         self.views = views
         self.index_cache = index_cache
+        self.cache = cache
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -49,7 +58,8 @@ class EvaluationClips(Dataset[tuple[int, Tensor | str]]):
     def __getitem__(self, index: int) -> tuple[int, Tensor | str]:
         views = self.views(index) if callable(self.views) else self.views
         try:
-            with open_sample(self.samples[index], modality=self.spec.modality, index_cache=self.index_cache) as video:
+            sample, modality = self.samples[index], self.spec.modality
+            with open_kept(sample, modality=modality, index_cache=self.index_cache, cache=self.cache) as video:
                 return index, load_views(video, views, self.spec)
         except VideoError as error:
             return index, str(error)
@@ -64,6 +74,7 @@ def evaluation_loader(
     num_workers: int,
     persistent: bool = False,
     index_cache: bool = False,
+    cache: FrameCache | None = None,
     together: bool = False,
 ) -> DataLoader[tuple[int, Tensor | str]]:
     """Returns a loader of view batches, in the order of the samples; persistent workers suit one that is used often.
@@ -72,7 +83,7 @@ def evaluation_loader(
     """
     part = {"rank": rank(), "num_ranks": num_ranks()} if together else {}
     return DataLoader(
-        EvaluationClips(samples, spec=spec, views=views, index_cache=index_cache),
+        EvaluationClips(samples, spec=spec, views=views, index_cache=index_cache, cache=cache),
         batch_sampler=EvaluationBatches(len(samples), batch_size=batch_size, **part),
         num_workers=num_workers,
         persistent_workers=persistent and num_workers > 0,

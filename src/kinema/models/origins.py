@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -148,6 +150,39 @@ def origins(config: ModelConfig) -> dict[str, Origin]:
     return found
 
 
+def own_names(config: ModelConfig) -> Mapping[str, str]:
+    """Finds out what of a model's backbone is the network's own, and what temporal layers add to it.
+
+    Its own are the tensors that layers have kept, under whatever name, and those that a layer makes of the 2D weights
+    that it replaces, such as STH's spatial kernels and I3D's inflated ones. What the short-term module copies is added.
+
+    Args:
+        config: What the model is built from.
+
+    Returns:
+        Key in the model's state dict -> name in a model without temporal layers; of what a layer makes, its place
+        there and its name in the layer. What is added is not in it.
+
+    Raises:
+        ValueError: If this version cannot build the network.
+    """
+    return _own_names(config.to_json())
+
+
+@lru_cache(maxsize=4)
+def _own_names(config_json: str) -> Mapping[str, str]:
+    """Builds the network twice, which for a large one takes its second."""
+    config = ModelConfig.from_json(config_json)
+    around = _state_around(config, {})
+    made = {key for key, tensor in around.items() if tensor.isnan().any()}
+    own = {
+        key: origin.name.replace(":", ".")
+        for key, origin in origins(config).items()
+        if key not in around or (key in made and origin.layer is not None)
+    }
+    return MappingProxyType(own)
+
+
 def made_from_2d(config: ModelConfig, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Lets temporal layers make their weights from those of a 2D network, beside those that they keep as they are.
 
@@ -170,8 +205,9 @@ def made_from_2d(config: ModelConfig, weights: Mapping[str, Tensor]) -> dict[str
 def _state_around(config: ModelConfig, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Builds a network on 2D weights, NaN where there is none; returns the tensors that are not the 2D network's."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        backbone = create_backbone(config.backbone, in_channels=config.frame_channels)
-        flat = backbone.state_dict(keep_vars=True)
+        with torch.device("meta"):  # no number is drawn that is overwritten at once
+            backbone = create_backbone(config.backbone, in_channels=config.frame_channels)
+        flat = backbone.to_empty(device="cpu").state_dict(keep_vars=True)
         for name, tensor in flat.items():
             source = weights.get(BACKBONE + name)
             if source is not None and source.shape != tensor.shape:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -13,7 +14,7 @@ from rich.text import Text
 from kinema.data.annotations import FORMATS
 from kinema.data.check.files import ABSENT
 from kinema.data.check.findings import KINDS, Finding, Item
-from kinema.engine.check_data import Check
+from kinema.engine.check_result import Check
 from kinema.wording import one_line
 
 NUM_EXAMPLES = 3
@@ -23,6 +24,8 @@ _STYLES = {"fault": "bold red", "remark": "yellow"}
 def check_report(result: Check) -> RenderableType:
     """Lays out what a check found."""
     parts: list[RenderableType] = [_data(result)]
+    if result.lists:
+        parts.append(Padding(_lists(result.lists), (0, 0, 1, 0)))
     if result.findings:
         table = Table(show_header=True, show_lines=True, expand=True)
         table.add_column("", no_wrap=True)
@@ -33,6 +36,19 @@ def check_report(result: Check) -> RenderableType:
             table.add_row(Text(finding.severity, style), Text(f"{finding.count:,}", style), _cell(finding))
         parts.append(table)
     return Group(*parts)
+
+
+def _lists(lists: Sequence[Check]) -> Table:
+    """A row for each of several lists."""
+    table = Table(show_header=True, expand=True)
+    table.add_column("list", ratio=1, overflow="fold")
+    for name in ("format", "rows", "missing", "faults"):
+        table.add_column(name, justify="left" if name == "format" else "right", no_wrap=True)
+    for one in lists:
+        numbers = (one.num_rows, one.num_of("missing"), one.num_faults)
+        file = Text(one_line(os.path.basename(one.annotations[0])))  # noqa: PTH119
+        table.add_row(file, one.format or "?", *(f"{number:,}" for number in numbers))
+    return table
 
 
 def verdict(result: Check) -> str:
@@ -49,13 +65,17 @@ def verdict(result: Check) -> str:
 def _data(result: Check) -> RenderableType:
     """What the data is, in a few lines."""
     plain = "videos without annotations" if result.num_rows else "annotations that could not be read"
+    plain = f"{len(result.lists)} lists, each by itself" if result.lists else plain
     what = FORMATS[result.format].what if result.format in FORMATS else plain
     lines = [f"data: {one_line(result.root)}: {what}"]
     lines += [f"data: {one_line(note)}" for note in result.notes]
-    if result.num_rows:
+    if result.lists:
+        lines.append(f"rows: {result.num_rows:,}, of {result.num_files:,} videos")
+    elif result.num_rows:
         splits = " + ".join(_split(name, split) for name, split in result.splits.items())
         videos = "" if result.num_files == result.num_rows else f", of {result.num_files:,} videos"
         lines.append(f"rows: {splits}{videos}")
+    if result.num_rows:
         earlier = f", {result.num_known:,} unchanged since an earlier check" if result.num_known else ""
         how = {"all": "all frames", "ends": "first and last frame", "none": "nothing"}[result.decode]
         lines.append(f"read: {result.num_read:,} videos, decoded {how}{earlier} ({result.seconds:.1f} s)")
@@ -94,7 +114,7 @@ def _cell(finding: Finding) -> Text:
     cell = Text(kind.what, style="bold")
     for item in finding.items[:NUM_EXAMPLES]:
         cell.append(f"\n{_example(item)}", style="not bold")
-    more = len(finding.items) - NUM_EXAMPLES
+    more = (finding.count if finding.kind == "bad_line" else len(finding.items)) - NUM_EXAMPLES
     if more > 0:
         cell.append(f"\nand {more:,} more", style="not bold")
     cell.append(f"\n-> {kind.advice}", style="not bold green")
@@ -102,6 +122,7 @@ def _cell(finding: Finding) -> Text:
 
 
 def _example(item: Item) -> str:
+    of = f"{os.path.basename(item.of)}: " if item.of and not item.line else ""  # noqa: PTH119
     if item.reason in ("", ABSENT):
-        return one_line(item.name)
-    return one_line(item.reason if item.reason.startswith(item.name) else f"{item.name}: {item.reason}")
+        return one_line(of + item.name)
+    return one_line(of + item.reason if item.reason.startswith(item.name) else f"{of}{item.name}: {item.reason}")

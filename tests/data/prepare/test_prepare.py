@@ -138,7 +138,7 @@ def test_a_video_that_is_swapped_while_it_is_opened_is_not_taken(videos, tmp_pat
             (tmp_path / "new").rename(swapped)
         return video
 
-    for module in ("prepare.extract", "prepare.pack_files", "section"):
+    for module in ("prepare.extract", "prepare.pack_files", "video.section"):
         monkeypatch.setattr(f"kinema.data.{module}.open_video", open_and_swap)
     found = read_annotations(Source(root=videos))
     gone.unlink()

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from kinema.data.annotations.sample import Sample, Section
-from kinema.data.annotations.table import SampleTable, TableBuilder
+from kinema.data.annotations.table import SampleTable
+from kinema.data.annotations.table_builder import TableBuilder
 from kinema.data.split.samples import describe_split, split_samples
 
 

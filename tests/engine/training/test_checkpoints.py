@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from kinema.engine.training.checkpoints import AtomicCheckpointIO, EpochCheckpoints, RandomStates
+from kinema.engine.training.checkpoints import AtomicCheckpointIO
+from kinema.engine.training.progress import EpochMeans, RankStates, set_random_states
 from kinema.models.weights import write_atomically
 
 
@@ -84,71 +85,23 @@ def draws():
     return random.random(), np.random.random(), torch.rand(1).item(), random.gauss(0, 1), np.random.normal()
 
 
-def test_random_states_come_back_through_a_file_when_the_next_epoch_begins(tmp_path):
+def test_random_states_come_back_through_a_file_when_the_next_batch_begins(tmp_path):
     random.seed(1), np.random.seed(1), torch.manual_seed(1)
     draws()
     files = AtomicCheckpointIO()
-    files.save_checkpoint({"states": RandomStates().state_dict()}, tmp_path / "x.ckpt")
+    files.save_checkpoint({"states": RankStates(EpochMeans()).state_dict()}, tmp_path / "x.ckpt")
     expected = [draws(), draws()]
     random.seed(2), np.random.seed(2), torch.manual_seed(2)
-    states = RandomStates()
+    states = RankStates(EpochMeans())
     states.load_state_dict(files.load_checkpoint(tmp_path / "x.ckpt")["states"])
     draws()
-    states.on_train_epoch_start(None, None)
+    kept = states.state_dict()
+    states.on_train_batch_start(None, None, None, 0)
     first = draws()
-    states.on_train_epoch_start(None, None)
+    states.on_train_batch_start(None, None, None, 1)
     assert [first, draws()] == expected
-
-
-class FakeTrainer:
-    """Counts the checkpoints of epochs with given scores."""
-
-    def __init__(self, scores):
-        self.scores = scores
-        self.current_epoch = -1
-        self.saved = []
-
-    @property
-    def callback_metrics(self):
-        top1, loss = self.scores[self.current_epoch]
-        return {"val_top1": torch.tensor(top1), "val_loss": torch.tensor(loss)} if top1 is not None else {}
-
-    def save_checkpoint(self, path, weights_only):
-        self.saved.append((self.current_epoch, path, weights_only))
-
-
-@pytest.mark.parametrize(
-    ("scores", "best"),
-    [
-        ([(0.5, 1.0), (0.75, 1.0), (0.5, 0.1)], [0, 1]),
-        ([(0.5, 1.0), (0.5, 0.5), (0.5, 0.7)], [0, 1]),
-        ([(0.5, 1.0), (0.5, 1.0)], [0]),
-        ([(None, None), (None, None)], []),
-    ],
-)
-def test_best_is_the_highest_accuracy_and_then_the_lowest_loss(tmp_path, scores, best):
-    written = []
-    callback = EpochCheckpoints(tmp_path / "last.ckpt", save_best=written.append)
-    trainer = FakeTrainer(scores)
-    for epoch in range(len(scores)):
-        trainer.current_epoch = epoch
-        callback.on_train_epoch_end(trainer, None)
-    assert written == best
-    assert callback.best_epoch == (best[-1] if best else None)
-    assert trainer.saved == [(epoch, tmp_path / "last.ckpt", False) for epoch in range(len(scores))]
-
-
-def test_a_resumed_run_remembers_its_best_epoch(tmp_path):
-    first = EpochCheckpoints(tmp_path / "x", save_best=lambda epoch: None)
-    trainer = FakeTrainer([(0.9, 1.0), (0.8, 1.0)])
-    trainer.current_epoch = 0
-    first.on_train_epoch_end(trainer, None)
-    written = []
-    second = EpochCheckpoints(tmp_path / "x", save_best=written.append)
-    second.load_state_dict(first.state_dict())
-    trainer.current_epoch = 1
-    second.on_train_epoch_end(trainer, None)
-    assert (written, second.best_epoch) == ([], 0)
+    set_random_states(kept["ranks"][0]["random"])
+    assert [draws(), draws()] == expected  # a checkpoint written before the next batch has them too
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 half of one"])

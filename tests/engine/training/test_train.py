@@ -35,6 +35,7 @@ from kinema.engine.recipe import (
     TrainerRecipe,
 )
 from kinema.engine.recipe.files import load_yaml, recipe_from_dict, recipe_to_yaml
+from kinema.engine.run_error import RunError
 from kinema.engine.training.run_folder import stored_recipe
 from kinema.engine.training.train import train
 from kinema.models import weights
@@ -92,6 +93,7 @@ def test_a_run_leaves_weights_history_recipe_and_logs(finished):
         ".kinema-run",
         "best.safetensors",
         "checkpoints",
+        "fingerprints.jsonl",
         "last.safetensors",
         "logs",
         "metrics.csv",
@@ -100,7 +102,16 @@ def test_a_run_leaves_weights_history_recipe_and_logs(finished):
     with (out / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["0", "1"]
-    assert list(rows[0]) == ["epoch", "train_loss", "train_top1", "val_loss", "val_top1", "lr", "seconds"]
+    assert list(rows[0]) == [
+        "epoch",
+        "train_loss",
+        "train_top1",
+        "val_loss",
+        "val_top1",
+        "lr",
+        "seconds",
+        "data_seconds",
+    ]
     assert all(float(value) >= 0 for row in rows for value in row.values())
     assert any(entry.name.startswith("events.out.tfevents") for entry in (out / "logs").iterdir())
 
@@ -274,7 +285,7 @@ def test_a_run_killed_in_its_first_epoch_begins_again(finished, tmp_path):
     assert stored_recipe(tmp_path) == recipe
     console = quiet()
     again = train(recipe, resume=True, console=console)
-    assert "no epoch was finished" in console.file.getvalue()
+    assert "it had no checkpoint yet" in console.file.getvalue()
     first, second = load_file(result.last), load_file(again.last)
     assert all(torch.equal(first[name], second[name]) for name in first)
 
@@ -286,7 +297,7 @@ def test_a_loss_that_is_lost_stops_the_run_and_names_the_videos(motion_root, tmp
         optimizer=OptimizerRecipe(name="sgd", learning_rate=1e38, warmup_epochs=0),
         trainer=replace(recipe.trainer, clip_norm=None),
     )
-    with pytest.raises(ValueError, match=r"loss must stay finite, got (nan|inf) in epoch 1 at train/.*mp4"):
+    with pytest.raises(RunError, match=r"loss must stay finite, got (nan|inf), as .* in epoch 1 at train/.*mp4"):
         train(recipe, console=quiet())
 
 
@@ -332,7 +343,9 @@ def test_a_run_starts_from_weights_of_other_classes(finished, motion_root, tmp_p
 
 def rows_without_time(path):
     with path.open(newline="") as file:
-        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+        return [
+            {key: value for key, value in row.items() if not key.endswith("seconds")} for row in csv.DictReader(file)
+        ]
 
 
 def wait_for(condition, *, process, seconds=240):

@@ -9,7 +9,8 @@ from kinema.data.annotations.formats import FORMATS, Format, describe_format, re
 from kinema.data.annotations.overview import by_name, class_names_of, names_of, select, split_mask
 from kinema.data.annotations.sample import Sample, Section
 from kinema.data.annotations.source import Annotations, Source
-from kinema.data.annotations.table import SampleTable, TableBuilder
+from kinema.data.annotations.table import SampleTable
+from kinema.data.annotations.table_builder import TableBuilder
 
 __all__ = [
     "FORMATS",

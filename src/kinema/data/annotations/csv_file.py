@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import csv
 import math
+import os
 import posixpath
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, islice
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import chain, repeat
 from pathlib import Path
 from typing import NamedTuple
 
+from kinema.data.annotations.csv_header import (
+    COLUMNS,
+    SEPARATORS,
+    TIMES,
+    Header,
+    check_header,
+    csv_files,
+    read_header,
+)
+from kinema.data.annotations.csv_rows import read_rows
 from kinema.data.annotations.list_files import NUM_TRIED, Place, find_place, one_for_each_split
 from kinema.data.annotations.repeats import Rows
 from kinema.data.annotations.sample import SPLIT_NAMES, Section
 from kinema.data.annotations.source import Annotations, Source
-from kinema.data.annotations.table import TableBuilder
-from kinema.wording import nearest
-
-LABELS = ("label", "labels")
-COLUMNS = ("path", "label", "split", "group")
-TIMES = ("start", "end")
-"""Columns of a CSV of segments."""
+from kinema.data.annotations.table_builder import TableBuilder, check_path
 
 
 def detect(source: Source) -> bool:
@@ -33,7 +38,8 @@ def detect(source: Source) -> bool:
 def read(source: Source) -> Annotations:
     """Reads a CSV of videos, or one for each split.
 
-    Values with commas stand in double quotes. Blank lines, a byte order mark and CRLF are fine. Labels are names, also
+    Cells are separated by commas, semicolons or tabs, as the header is; a value that holds what separates them stands
+    in double quotes. Blank lines, a byte order mark, UTF-16 with one, and CRLF are fine. Labels are names, also
     where they look like numbers; blanks around them are dropped. In a column `labels` they are separated by `;` or `|`.
     Paths start at the root or in one of its folders, or beside the CSV: where the first of them are. A row that stands
     there twice counts once.
@@ -48,11 +54,6 @@ def read(source: Source) -> Annotations:
         ValueError: If the file is no such CSV, or two rows contradict each other; with the line.
     """
     return read_csv(source, format="csv")
-
-
-def csv_files(source: Source, columns: Sequence[str]) -> list[Path]:
-    """Finds the files of a source that begin with a header with some columns, beside that of labels."""
-    return [path for path in source.files(r".*\.csv") if _has_columns(path, columns)]
 
 
 def read_csv(source: Source, *, format: str, times: bool = False) -> Annotations:
@@ -74,21 +75,26 @@ def read_csv(source: Source, *, format: str, times: bool = False) -> Annotations
     reader = _Reader(source, columns=(*COLUMNS, *TIMES) if times else COLUMNS)
     for path, split in one_for_each_split(files, source).items():
         reader.read(path, split=split if len(files) > 1 else None)
-    table = reader.rows.merge(reader.builder.table())
+    table = reader.rows.merge(reader.builder.table(), faults=source.faults)
     return Annotations(
         format=format,
         samples=table,
-        class_names=tuple(sorted(reader.class_names)),
+        class_names=tuple(sorted(table.classes)),
         files=tuple(files),
         multi_label=reader.multi_label,
+        notes=tuple(reader.notes),
     )
 
 
+_NO_ROWS: tuple[list[int], list[list[str]]] = ([], [])
+
+
 class _File(NamedTuple):
-    """A file, its split, and where its paths start."""
+    """A file, its columns and what separates them, its split, and where its paths start."""
 
     path: Path
-    text: str
+    columns: list[str]
+    separator: str
     split: str | None
     place: Place
 
@@ -101,152 +107,159 @@ class _Reader:
         self.source, self.known = source, columns
         self.builder = TableBuilder(source.root)
         self.rows = Rows()
-        self.class_names: set[str] = set()
         self.multi_label = False
+        self.notes: list[str] = []
 
     def read(self, path: Path, *, split: str | None) -> None:
         """Adds the rows of a file."""
-        rows = _rows(path)
-        header = next(rows, None)
-        if header is None:
-            raise ValueError(
-                f"{path} must have a header line path,label, got an empty file; write one row for each video"
-            )
-        columns = self._check_header(path, *header)
-        first = list(islice(rows, NUM_TRIED))
-        if not first:
+        header = _header(path)
+        check_header(path, header, self.known)
+        self.notes += header.notes(path)
+        columns = list(header.columns)
+        self.multi_label |= "labels" in columns
+        parts = read_rows(path, separator=header.separator)
+        lines, rows = next(parts, _NO_ROWS)
+        lines, rows = (lines[1:], rows[1:]) if rows[1:] else next(parts, _NO_ROWS)
+        if not rows:
             raise ValueError(f"{path} must have rows below its header, got none; write one row for each video")
         at = columns.index("path")
-        names = (cells[at].strip() for _, cells in first if at < len(cells))
+        names = (cells[at].strip() for cells in rows[:NUM_TRIED] if at < len(cells))
         place = find_place(names, self.source, beside=path, split=split)
-        file = _File(path, str(path), split, place)
-        blank: list[int] = []
-        filled = 0
-        for line, cells in chain(first, rows):
-            if self._add(file, line, columns, cells):
-                filled += 1
-            else:
-                blank.append(line)
-        if blank and filled:
-            raise ValueError(
-                f"{path} must give a split to every row or to none, got none in line {blank[0]} ({len(blank)} such "
-                "rows); fill them in or remove the column"
-            )
-
-    def _add(self, file: _File, line: int, columns: Sequence[str], cells: Sequence[str]) -> bool:
-        """Adds one row; tells whether it has a split."""
-        where = f"{file.text}, line {line}"
-        if len(cells) != len(columns):
-            raise ValueError(
-                f"{where}, must have {len(columns)} cells like the header, got {len(cells)}: {','.join(cells)!r}; "
-                "put names that contain commas in double quotes"
-            )
-        row = dict(zip(columns, cells, strict=True))
-        classes = _classes(row)
-        if not row["path"].strip() or not classes:
-            raise ValueError(f"{where}, must have a path and a label, got {','.join(cells)!r}; fill in the empty one")
-        split = row.get("split", "").strip()
-        if split and split.lower() not in SPLIT_NAMES:
-            raise ValueError(f"{where}, must have a split out of train, val, test, got {split!r}; correct it")
-        section = _section(row, where=where) if "start" in row else None
-        name = _name(row["path"], file.place)
-        self.builder.add(
-            name,
-            classes[0],
-            split=SPLIT_NAMES.get(split.lower(), file.split),
-            group=row.get("group", "").strip() or (name if section else None),
-            folder=file.place.folder,
-            also=classes[1:],
-            section=section,
-            where=where,
-        )
-        if not self.class_names.issuperset(classes):
-            self.class_names.update(classes)
-        self.rows.add((name, section, file.split), file=file.path, line=line)
-        return bool(split or file.split)
-
-    def _check_header(self, path: Path, line: int, cells: Sequence[str]) -> list[str]:
-        """Returns the names of the columns; `labels` is noted."""
-        columns = [cell.strip().lower() for cell in cells]
-        if not set(columns) & {*self.known, *LABELS}:
-            raise ValueError(
-                f"{path} must begin with a header line such as path,label, got {','.join(cells)!r} in line {line}; "
-                "add the header (columns are separated by commas)"
-            )
-        for column in columns:
-            if column not in (*self.known, *LABELS):
+        file = _File(path, columns, header.separator, split, place)
+        before = len(self.builder)
+        blank = [line for lines, rows in chain([(lines, rows)], parts) for line in self._add(file, lines, rows)]
+        if 0 < len(blank) < len(self.builder) - before:
+            with self.source.faults.at(path, blank[0]):
                 raise ValueError(
-                    f"{path} must have only columns {', '.join(self.known)}, got {column!r}; "
-                    f"{nearest(column, self.known)}"
+                    f"{path} must give a split to every row or to none, got none in line {blank[0]} ({len(blank)} such "
+                    "rows); fill them in or remove the column"
                 )
-        several = "labels" in columns and "label" not in columns
-        wanted = ("path", "labels" if several else "label", *(TIMES if "start" in self.known else ()))
-        missing = [column for column in wanted if column not in columns]
-        if missing or len(set(columns)) != len(columns) or {*LABELS} <= {*columns}:
-            fault = f"without {' and '.join(missing)}" if missing else "with a column twice"
-            raise ValueError(
-                f"{path} must have each of {' and '.join(wanted)} once, got {','.join(columns)!r} {fault}; correct it"
-            )
-        self.multi_label |= several
-        return columns
 
+    def _add(self, file: _File, lines: list[int], rows: list[list[str]]) -> list[int]:
+        """Adds some rows; those that are not as they must be are found one by one, where there are any.
 
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yields line number and cells of each row that is not blank."""
-    if not path.is_file():
-        raise ValueError(f"annotations must be a CSV file, got {path}; check the path")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, strict=True, skipinitialspace=True)
+        Returns:
+            The lines of those that lack a split, in a file with a column of splits.
+        """
         try:
-            for cells in reader:
-                if cells and (cells[0].strip() or any(cell.strip() for cell in cells)):
-                    yield reader.line_num, cells
-        except csv.Error as error:
-            raise ValueError(
-                f"{path}, line {reader.line_num}, must be CSV, got a syntax error ({error}); check its quotes"
-            ) from error
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"{path} must be UTF-8 text, got other bytes after line {reader.line_num} ({error.reason}); "
-                "save it as UTF-8"
-            ) from error
+            return self._add_columns(file, lines, rows)
+        except ValueError:
+            sound = [at for at, cells in enumerate(rows) if self._is_sound(file, lines[at], cells)]
+        return self._add_columns(file, [lines[at] for at in sound], [rows[at] for at in sound]) if sound else []
 
+    def _add_columns(self, file: _File, lines: list[int], rows: list[list[str]]) -> list[int]:
+        """Adds rows, all or none.
 
-def _has_columns(path: Path, columns: Sequence[str]) -> bool:
-    """Tells whether a file begins with a header with some columns and one of labels."""
-    try:
-        _, cells = next(_rows(path), (0, []))
-    except ValueError:
+        Raises:
+            ValueError: If one of them is not as it must be, without a word on which.
+        """
+        cells = dict(zip(file.columns, zip(*rows, strict=True), strict=True))
+        several = "labels" in cells
+        split_cells = cells.get("split")
+        splits = [_split(cell) or file.split for cell in split_cells] if split_cells else [file.split] * len(rows)
+        sections = list(map(_section, cells["start"], cells["end"])) if "start" in cells else []
+        names = _names(cells["path"], file.place)
+        groups = [cell.strip() or None for cell in cells["group"]] if "group" in cells else []
+        if sections:
+            groups = [group or name for group, name in zip(groups or repeat(None), names)]  # noqa: B905 (no end)
+        classes = list(map(_classes, cells["labels" if several else "label"], repeat(several)))
+        self.builder.add_all(names, classes, splits=splits, groups=groups, sections=sections, folder=file.place.folder)
+        keys = zip(names, sections or repeat(None), repeat(file.split))
+        self.rows.add_all(keys, file=file.path, lines=lines)
+        return [line for line, split in zip(lines, splits, strict=True) if split is None] if split_cells else []
+
+    def _is_sound(self, file: _File, line: int, cells: Sequence[str]) -> bool:
+        """Tells whether a row is as it must be, where it is not refused."""
+        with self.source.faults.at(file.path, line):
+            _check_row(file, line, cells)
+            return True
         return False
-    header = {cell.strip().lower() for cell in cells}
-    return {*columns} <= header and bool(header & {*LABELS})
 
 
-def _name(written: str, place: Place) -> str:
-    """The name of a file in one writing: blanks at its ends are seldom meant, and `./a` is `a`."""
-    name = written.strip()
-    if name != written and (place.folder / place.name(written)).exists():
-        name = written
-    return place.name(posixpath.normpath(name) if "./" in name or "//" in name else name)
+def _header(path: Path) -> Header:
+    """Reads the header of a file.
 
-
-def _classes(row: Mapping[str, str]) -> tuple[str, ...]:
-    """The classes of a row."""
-    if "label" in row:
-        name = row["label"].strip()
-        return (name,) if name else ()
-    return tuple(dict.fromkeys(name for part in re.split("[;|]", row["labels"]) if (name := part.strip())))
-
-
-def _section(row: Mapping[str, str], *, where: str) -> Section:
-    """The part of the video that a row is on."""
+    Raises:
+        ValueError: If it cannot be read, or is no text.
+    """
     try:
-        start, end = float(row["start"]), float(row["end"])
-    except ValueError:
-        start, end = math.nan, math.nan
-    if not 0.0 <= start < end < math.inf:
+        header = read_header(path)
+    except UnicodeDecodeError as error:
         raise ValueError(
-            f"{where}, must have a start of at least 0 and an end after it, in seconds, got {row['start'].strip()!r} "
-            f"and {row['end'].strip()!r}; correct them"
+            f"{path} must be UTF-8 text, got other bytes at its beginning ({error.reason}); save it as UTF-8"
+        ) from error
+    except OSError as error:
+        raise ValueError(f"annotations must be a CSV file, got {path} ({error.strerror}); check the path") from error
+    if header is None:
+        raise ValueError(f"{path} must have a header line path,label, got an empty file; write one row for each video")
+    return header
+
+
+def _check_row(file: _File, line: int, cells: Sequence[str]) -> None:
+    """Refuses a row that is not as it must be.
+
+    Raises:
+        ValueError: If it is not; with file and line.
+    """
+    where, columns, text = f"{file.path}, line {line}", file.columns, file.separator.join(cells)
+    if len(cells) != len(columns):
+        raise ValueError(
+            f"{where}, must have {len(columns)} cells like the header, got {len(cells)}: {text!r}; put "
+            f"names that contain {SEPARATORS[file.separator]} in double quotes"
         )
+    row = dict(zip(columns, cells, strict=True))
+    split, start, end = (row.get(column, "").strip() for column in ("split", *TIMES))
+    fault = f"a path and a label, got {text!r}; fill in the empty one"
+    try:
+        (name,) = _names([row["path"]], file.place)
+        _classes(row.get("label", row.get("labels", "")), "labels" in row)
+        fault = f"a split out of train, val, test, got {split!r}; correct it"
+        _split(split)
+        fault = f"a start of at least 0 and an end after it, in seconds, got {start!r} and {end!r}; correct them"
+        if "start" in row:
+            _section(start, end)
+    except ValueError as error:
+        raise ValueError(f"{where}, must have {fault}") from error
+    check_path(name, where=where)
+
+
+def _names(written: Sequence[str], place: Place) -> Sequence[str]:
+    """The names of files in one writing: blanks at their ends are seldom meant, and `./a` is `a`."""
+    names = list(map(str.strip, written))
+    if not all(names):
+        raise ValueError("a path is empty")
+    if names != list(written):
+        for at, name in enumerate(written):
+            if name != names[at] and os.path.exists(place.folder / place.name(name)):  # noqa: PTH110
+                names[at] = name
+    text = "\0".join(names)
+    if "./" in text or "//" in text:
+        names = [posixpath.normpath(name) if "./" in name or "//" in name else name for name in names]
+    return list(map(place.name, names)) if place.prefix or place.suffix else names
+
+
+@lru_cache(maxsize=1 << 14)
+def _classes(cell: str, several: bool) -> tuple[str, ...]:
+    """The classes in a cell, where there may be several separated by semicolons or bars; raises if there is none."""
+    parts = re.split("[;|]", cell) if several else [cell]
+    classes = tuple(dict.fromkeys(name for part in parts if (name := part.strip())))
+    if not classes:
+        raise ValueError("there is no class")
+    return classes
+
+
+@lru_cache(maxsize=1 << 10)
+def _split(cell: str) -> str | None:
+    """The split that a cell names, none if it is blank; raises if it names another."""
+    name = cell.strip().lower()
+    if name and name not in SPLIT_NAMES:
+        raise ValueError("there is no such split")
+    return SPLIT_NAMES.get(name)
+
+
+def _section(start_cell: str, end_cell: str) -> Section:
+    """The part of the video that a row is on; raises if there is none."""
+    start, end = float(start_cell), float(end_cell)
+    if not 0.0 <= start < end < math.inf:
+        raise ValueError("there is no time between start and end")
     return Section(start, end)

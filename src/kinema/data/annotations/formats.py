@@ -25,6 +25,7 @@ from kinema.data.annotations import (
     ucf101,
 )
 from kinema.data.annotations.class_list import is_class_list
+from kinema.data.annotations.faults import SeveralListsError
 from kinema.data.annotations.list_files import split_of
 from kinema.data.annotations.source import Annotations, Source
 from kinema.data.annotations.text import read_beginning
@@ -36,6 +37,10 @@ MAX_LEFTOVERS = 100
 """Files beside class folders that are looked at; more of them are something else than annotations."""
 FOLDERS = "class_folders"
 """The format without annotation files: what is left where no other is found."""
+
+
+class UnknownFormatError(ValueError):
+    """A file that somebody named is in no format."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ def read_annotations(source: Source, *, format: str = AUTO) -> Annotations:
     except ValueError as error:
         if not others:
             raise
-        raise ValueError(
+        raise (SeveralListsError if isinstance(error, SeveralListsError) else ValueError)(
             f"{error} (taken for {FORMATS[name].what}; should it be another format, say so with --data.format, one of "
             f"{', '.join(others)})"
         ) from error
@@ -139,7 +144,9 @@ def _detected(source: Source) -> list[str]:
     if found:
         return found
     if source.annotations is not None:
-        raise ValueError(f"annotations must be in a format that is known, got {source.annotations}; {_known_formats()}")
+        raise UnknownFormatError(
+            f"annotations must be in a format that is known, got {source.annotations}; {_known_formats()}"
+        )
     if not _has_folders(source.root):
         entries = sorted(entry.name for entry in source.root.iterdir())
         raise ValueError(
@@ -207,7 +214,7 @@ def _notes_on_others(source: Source, name: str, others: Sequence[str], *, files:
     besides = [other for other in others if _may_be(FORMATS[other], rest, strict=strict)]
     rivals = [other for other in besides if FORMATS[other].of_dataset or not FORMATS[name].of_dataset]
     if rivals:
-        raise ValueError(
+        raise SeveralListsError(
             f"{source.annotations or source.root} must hold one set of annotations, got {describe_format(name, files)} "
             f"and, in other files, {FORMATS[rivals[0]].what} ({rivals[0]}); choose with --data.format "
             f"{' or '.join([name, *rivals])}, or name the file with --data.annotations"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from kinema.data.annotations.faults import Faults
 from kinema.data.annotations.listing import Listing
 from kinema.data.annotations.pair_lists import given_names
 from kinema.data.annotations.places import Finder, Place
@@ -36,7 +37,7 @@ def read(source: Source) -> Annotations:
     listing = Listing(given_names(source) or sorted(lists), origin=source.class_list)
     unused = 0
     for class_name, path in sorted(lists.items()):
-        unused += _read_list(path, listing, class_name)
+        unused += _read_list(path, listing, class_name, source.faults)
     if not len(listing):
         raise ValueError(f"{next(iter(lists.values())).parent} must list videos with 1 or 2, got none; copy it again")
     placed = Finder(source.root, listing, habit=HABIT).place(group=_group)
@@ -79,19 +80,22 @@ def _find_lists(source: Source) -> dict[str, Path]:
     return lists
 
 
-def _read_list(path: Path, listing: Listing, class_name: str) -> int:
+def _read_list(path: Path, listing: Listing, class_name: str, faults: Faults) -> int:
     """Reads lines `<video>.avi <0|1|2>`; returns how many are in neither part."""
     unused, line = 0, 0
     for line, text in read_lines(path):
-        *name, number = text.rsplit(maxsplit=1)
-        if number not in _PARTS or not name:
-            raise ValueError(f"{path}, line {line}: there must be video.avi and 0, 1 or 2, got {text!r}; correct it")
-        split = _PARTS[number]
-        if split is None:
-            unused += 1
-        else:
-            video = re.sub(r"\.(avi|mp4|mkv|webm)$", "", name[0].strip(), flags=re.IGNORECASE)
-            listing.add(video, class_name, split=split, file=path, line=line)
+        with faults.at(path, line):
+            *name, number = text.rsplit(maxsplit=1)
+            if number not in _PARTS or not name:
+                raise ValueError(
+                    f"{path}, line {line}: there must be video.avi and 0, 1 or 2, got {text!r}; correct it"
+                )
+            split = _PARTS[number]
+            if split is None:
+                unused += 1
+            else:
+                video = re.sub(r"\.(avi|mp4|mkv|webm)$", "", name[0].strip(), flags=re.IGNORECASE)
+                listing.add(video, class_name, split=split, file=path, line=line)
     if not line:
         raise ValueError(f"{path} must list videos, got none; copy the file again")
     return unused

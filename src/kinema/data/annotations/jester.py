@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from kinema.data.annotations.faults import Faults
 from kinema.data.annotations.pair_lists import Row, given_names, read_listing, read_names, read_pairs
 from kinema.data.annotations.places import Finder, Place
 from kinema.data.annotations.source import Annotations, Source
@@ -48,8 +49,8 @@ def read(source: Source) -> Annotations:
     """
     files = NAMES.find(source)
     tables = any(_has_header(path) for path in files.lists.values())
-    class_names, order = _class_names(files, given_names(source))
-    listing = read_listing(files, class_names, rows=_rows)
+    class_names, order = _class_names(files, given_names(source), source.faults)
+    listing = read_listing(files, class_names, rows=_rows, faults=source.faults)
     placed = Finder(source.root, listing, habit=HABIT_OF_TABLES if tables else HABIT).place()
     return Annotations(
         format="jester",
@@ -60,22 +61,25 @@ def read(source: Source) -> Annotations:
     )
 
 
-def _class_names(files: SplitFiles, given: tuple[str, ...] | None) -> tuple[tuple[str, ...] | None, str]:
+def _class_names(
+    files: SplitFiles, given: tuple[str, ...] | None, faults: Faults
+) -> tuple[tuple[str, ...] | None, str]:
     """Returns the names of the classes, where some file says their order, and words for it."""
     if files.labels:
         listed = given or read_names(files.labels)
         return listed, f"that of {files.labels.name}; other projects have the alphabetical one"
     numbers: dict[str, int] = {}
     for path in files.lists.values():
-        for line, row in _table(path) if _has_header(path) else ():
+        for line, row in _table(path, faults.anew()) if _has_header(path) else ():
             name, number = row.get("label", ""), row.get("label_id", "")
             if not name or not number:
                 continue
             if not number.isdecimal() or len(number) > 4 or numbers.setdefault(name, int(number)) != int(number):
-                raise ValueError(
-                    f"{path}, line {line}: label_id must be the one number of its label, got {number!r} for {name!r} "
-                    f"(before: {numbers.get(name, 'none')}); correct it"
-                )
+                with faults.at(path, line):
+                    raise ValueError(
+                        f"{path}, line {line}: label_id must be the one number of its label, got {number!r} for "
+                        f"{name!r} (before: {numbers.get(name, 'none')}); correct it"
+                    )
     if not numbers:
         return None, "alphabetical, for there is no file of labels"
     names = {number: name for name, number in numbers.items()}
@@ -88,15 +92,15 @@ def _class_names(files: SplitFiles, given: tuple[str, ...] | None) -> tuple[tupl
     return tuple(sorted(numbers, key=numbers.__getitem__)), "that of the column label_id"
 
 
-def _rows(path: Path) -> Iterator[Row]:
+def _rows(path: Path, faults: Faults) -> Iterator[Row]:
     if not _has_header(path):
-        yield from read_pairs(path)
+        yield from read_pairs(path, faults)
         return
-    for line, row in _table(path):
+    for line, row in _table(path, faults):
         yield line, row.get("video_id") or row.get("id", ""), row.get("label", "")
 
 
-def _table(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+def _table(path: Path, faults: Faults) -> Iterator[tuple[int, dict[str, str]]]:
     """Yields line and cells of each row of a table with a header."""
     header: list[str] = []
     for line, cells in read_cells(path):
@@ -105,7 +109,8 @@ def _table(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         elif len(cells) == len(header):
             yield line, dict(zip(header, cells, strict=True))
         else:
-            raise ValueError(
-                f"{path}, line {line}: there must be {len(header)} cells as in the header, got {len(cells)}; put "
-                "cells with commas in double quotes"
-            )
+            with faults.at(path, line):
+                raise ValueError(
+                    f"{path}, line {line}: there must be {len(header)} cells as in the header, got {len(cells)}; put "
+                    "cells with commas in double quotes"
+                )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kinema.data.annotations.faults import Faults, SeveralListsError
 from kinema.data.annotations.listing import Listing
 from kinema.data.annotations.pair_lists import given_names
 from kinema.data.annotations.places import Finder, Place
@@ -45,7 +46,7 @@ def read(source: Source) -> Annotations:
     listing = Listing(given_names(source), origin=source.class_list)
     owners: dict[str | None, Path] = {}
     for path in paths:
-        _read_list(path, listing, owners)
+        _read_list(path, listing, owners, source.faults)
     finder, has_times = _find(source.root, listing)
     repeated = _repeated(listing)
 
@@ -87,7 +88,7 @@ def _header(path: Path) -> list[str]:
     return [cell.strip().strip('"').lower() for cell in read_beginning(path).partition("\n")[0].split(",")]
 
 
-def _read_list(path: Path, listing: Listing, owners: dict[str | None, Path]) -> None:
+def _read_list(path: Path, listing: Listing, owners: dict[str | None, Path], faults: Faults) -> None:
     """Adds the rows of a list; no split may come from two lists."""
     rows = read_cells(path)
     columns = [cell.lower() for cell in next(rows, (0, []))[1]]
@@ -95,24 +96,30 @@ def _read_list(path: Path, listing: Listing, owners: dict[str | None, Path]) -> 
     name_split = _split(next((word for word in re.split(r"[^a-z]+", path.name.lower()) if word in _SPLITS), ""))
     before = len(listing)
     for line, cells in rows:
-        if len(cells) != len(columns):
-            raise ValueError(
-                f"{path}, line {line}: there must be {len(columns)} cells as in the header, got {len(cells)}; put "
-                "labels with commas in double quotes"
-            )
-        youtube_id, start, end, label, word = ("" if place is None else cells[place] for place in places)
-        split = _split(word) or name_split
-        times = _seconds(start), _seconds(end)
-        if not youtube_id or "" in times or (word and not _split(word)) or (not label and split != "test"):
-            raise ValueError(f"{path}, line {line}: {_fault(youtube_id, start, end, label, word)}; correct it")
-        if owners.setdefault(split, path) is not path:
-            raise ValueError(
-                f"{path}, line {line}: there must be one list for each split, got {split} here and in {owners[split]}; "
-                "name the one to read with --data.annotations, or put those of one dataset into a folder and name that"
-            )
-        listing.add(f"{youtube_id}_{times[0]}_{times[1]}", label, split=split, file=path, line=line)
+        with faults.at(path, line):
+            if len(cells) != len(columns):
+                raise ValueError(
+                    f"{path}, line {line}: there must be {len(columns)} cells as in the header, got {len(cells)}; put "
+                    "labels with commas in double quotes"
+                )
+            youtube_id, start, end, label, word = ("" if place is None else cells[place] for place in places)
+            split = _split(word) or name_split
+            times = _seconds(start), _seconds(end)
+            if not youtube_id or "" in times or (word and not _split(word)) or (not label and split != "test"):
+                raise ValueError(f"{path}, line {line}: {_fault(youtube_id, start, end, label, word)}; correct it")
+            _check_owner(path, line, split, owners)
+            listing.add(f"{youtube_id}_{times[0]}_{times[1]}", label, split=split, file=path, line=line)
     if len(listing) == before:
         raise ValueError(f"{path} must list videos below its header, got none; copy the file again")
+
+
+def _check_owner(path: Path, line: int, split: str | None, owners: dict[str | None, Path]) -> None:
+    """Refuses two lists of one split."""
+    if owners.setdefault(split, path) is not path:
+        raise SeveralListsError(
+            f"{path}, line {line}: there must be one list for each split, got {split} here and in {owners[split]}; "
+            "name the one to read with --data.annotations, or put those of one dataset into a folder and name that"
+        )
 
 
 def _fault(youtube_id: str, start: str, end: str, label: str, split: str) -> str:

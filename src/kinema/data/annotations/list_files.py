@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kinema.data.annotations.class_list import is_class_list
+from kinema.data.annotations.faults import SeveralListsError
 from kinema.data.annotations.sample import SPLIT_NAMES
 from kinema.data.annotations.source import LOOKED_AT, Source
 from kinema.data.video.opening import VIDEO_EXTENSIONS
@@ -39,7 +40,7 @@ def one_for_each_split(files: Sequence[Path], source: Source) -> dict[Path, str 
     splits = splits or {path: split_of(path) for path in files}
     names = list(splits.values())
     if len(splits) > 1 and (None in names or len(set(names)) < len(names)):
-        raise ValueError(
+        raise SeveralListsError(
             f"lists must be one for each of train, val and test, got {listed([path.name for path in splits], 5)} in "
             f"{files[0].parent}; name the one that is meant with --data.annotations FILE, or a folder of the right ones"
         )

@@ -12,7 +12,8 @@ from itertools import islice
 from pathlib import Path
 
 from kinema.data.annotations import class_folder, mmaction2, pyslowfast, tsm
-from kinema.data.annotations.csv_file import csv_files
+from kinema.data.annotations.csv_header import csv_files
+from kinema.data.annotations.faults import Faults, SeveralListsError
 from kinema.data.annotations.list_evidence import Evidence
 from kinema.data.annotations.list_files import NUM_TRIED, find_place, one_for_each_split, text_lists
 from kinema.data.annotations.list_line import Parser, all_numbers
@@ -87,24 +88,26 @@ def read(name: str, source: Source) -> Annotations:
     multi_label = layout.multi_label or (name == "tsm" and any(map(_joins_labels, splits)))
     classes = NumberedClasses(source, beside=files[0], multi_label=multi_label)
     for path, split in splits.items():
-        start = (entry.name for _, entry in islice(_entries(path, name), NUM_LOOKED_AT))
+        start = (entry.name for _, entry in islice(_entries(path, name, source.faults.anew()), NUM_LOOKED_AT))
         place = find_place(start, source, beside=path, split=split)
-        for number, entry in _entries(path, name):
-            classes.add(entry, Line(path, number, split), place)
+        for number, entry in _entries(path, name, source.faults):
+            with source.faults.at(path, number):
+                classes.add(entry, Line(path, number, split), place)
     return classes.annotations(name, files=tuple(splits))
 
 
-def _entries(path: Path, name: str) -> Iterator[tuple[int, Entry]]:
+def _entries(path: Path, name: str, faults: Faults) -> Iterator[tuple[int, Entry]]:
     """Yields the videos of a list, with the number of their line."""
     layout = LAYOUTS[name]
     for number, text in read_lines(path):
         entries = layout.parse(text)
         if entries is None:
-            raise ValueError(
-                f"{path}, line {number}, must be {layout.line}, got {text[:80]!r}; mend the line, or choose another "
-                "--data.format"
-            )
-        for entry in entries:
+            with faults.at(path, number):
+                raise ValueError(
+                    f"{path}, line {number}, must be {layout.line}, got {text[:80]!r}; mend the line, or choose "
+                    "another --data.format"
+                )
+        for entry in entries or ():
             yield number, entry
 
 
@@ -134,12 +137,12 @@ def _find_layout(source: Source) -> str | None:
         return common[0]
     path, lines = next(iter(beginnings.items()))
     if len(found) > 1 and not common:
-        raise ValueError(
+        raise SeveralListsError(
             f"lists must be in one format, got several in {listed([str(path) for path in beginnings], 3)}; name the "
             "one that is meant with --data.annotations FILE"
         )
     choices = ", ".join(f"{name} ({LAYOUTS[name].line})" for name in common or _fitting(lines))
-    raise ValueError(
+    raise (SeveralListsError if len(found) > 1 else ValueError)(
         f"{path} must leave no choice between formats, got {lines[0][:80]!r}; say which it is with --data.format, one "
         f"of {choices}"
     )

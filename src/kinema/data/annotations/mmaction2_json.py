@@ -7,13 +7,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from kinema.data.annotations.faults import Faults
 from kinema.data.annotations.list_files import find_place, one_for_each_split
 from kinema.data.annotations.numbered import Entry, Line, NumberedClasses
 from kinema.data.annotations.source import Annotations, Source
-from kinema.data.annotations.table import TableBuilder
+from kinema.data.annotations.table_builder import TableBuilder
 from kinema.data.annotations.text import read_json
 
 NAME = "mmaction2_json"
+_Item = tuple[int, dict[str, Any]]
 _PATHS = ("filename", "frame_dir", "video_dir")
 
 
@@ -37,8 +39,8 @@ def read(source: Source) -> Annotations:
             f"{source.annotations or source.root}; add --data.annotations FILE"
         )
     splits = one_for_each_split(files, source)
-    items = {path: _items(path) for path in splits}
-    if any(isinstance(item["label"], dict) for item in chain.from_iterable(items.values())):
+    items = {path: _items(path, source.faults) for path in splits}
+    if any(isinstance(item["label"], dict) for _, item in chain.from_iterable(items.values())):
         return _by_category(source, items, splits)
     return _numbered(source, items, splits)
 
@@ -52,35 +54,40 @@ def _looks_right(path: Path) -> bool:
     return start.lstrip()[:1] == "[" and '"label"' in start and any(f'"{key}"' in start for key in _PATHS)
 
 
-def _items(path: Path) -> list[dict[str, Any]]:
+def _items(path: Path, faults: Faults) -> list[_Item]:
+    """Reads the items that are videos with a label, with their numbers from 1 on."""
     content = read_json(path)
     if not isinstance(content, list):
         raise ValueError(f"{path} must be a JSON list of videos, got {type(content).__name__}; mend the file")
+    items = []
     for number, item in enumerate(content, start=1):
-        if not isinstance(item, dict) or _name(item) is None or "label" not in item:
-            raise ValueError(
-                f"{path}, item {number}, must have {' or '.join(_PATHS)} and label, got {str(item)[:80]}; mend it"
-            )
-    return content
+        with faults.at(path, number):
+            if not isinstance(item, dict) or _name(item) is None or "label" not in item:
+                raise ValueError(
+                    f"{path}, item {number}, must have {' or '.join(_PATHS)} and label, got {str(item)[:80]}; mend it"
+                )
+            items.append((number, item))
+    return items
 
 
 def _name(item: dict[str, Any]) -> str | None:
     return next((item[key] for key in _PATHS if isinstance(item.get(key), str)), None)
 
 
-def _numbered(source: Source, items: dict[Path, list[dict[str, Any]]], splits: dict[Path, str | None]) -> Annotations:
+def _numbered(source: Source, items: dict[Path, list[_Item]], splits: dict[Path, str | None]) -> Annotations:
     """Reads items whose labels are numbers, or lists of numbers."""
-    several = any(isinstance(item["label"], list) for item in chain.from_iterable(items.values()))
+    several = any(isinstance(item["label"], list) for _, item in chain.from_iterable(items.values()))
     classes = NumberedClasses(source, beside=next(iter(items)), multi_label=several)
     for path, content in items.items():
-        names = (_name(item) or "" for item in content)
+        names = (_name(item) or "" for _, item in content)
         place = find_place(names, source, beside=path, split=splits[path])
-        for number, item in enumerate(content, start=1):
+        for number, item in content:
             where = f"{path}, item {number}"
-            shown = item["label"] if isinstance(item["label"], list) else [item["label"]]
-            labels = _numbers(shown, where=where, least=1)
-            for entry in _entries(item, labels, where=where):
-                classes.add(entry, Line(path, number, splits[path]), place)
+            with source.faults.at(path, number):
+                shown = item["label"] if isinstance(item["label"], list) else [item["label"]]
+                labels = _numbers(shown, where=where, least=1)
+                for entry in _entries(item, labels, where=where):
+                    classes.add(entry, Line(path, number, splits[path]), place)
     return classes.annotations(NAME, files=tuple(items))
 
 
@@ -94,33 +101,27 @@ def _entries(item: dict[str, Any], labels: tuple[int, ...], *, where: str) -> It
         yield Entry(f"{name}/part_{clip}.mp4", labels, group=name)
 
 
-def _by_category(
-    source: Source, items: dict[Path, list[dict[str, Any]]], splits: dict[Path, str | None]
-) -> Annotations:
+def _by_category(source: Source, items: dict[Path, list[_Item]], splits: dict[Path, str | None]) -> Annotations:
     """Reads items whose labels are numbers in several categories: classes are then `action_180` and its kind."""
     builder = TableBuilder(source.root)
     found: set[tuple[str, int]] = set()
     for path, content in items.items():
-        names = (_name(item) or "" for item in content)
+        names = (_name(item) or "" for _, item in content)
         place = find_place(names, source, beside=path, split=splits[path])
-        for number, item in enumerate(content, start=1):
+        for number, item in content:
             where = f"{path}, item {number}"
-            categories = item["label"]
-            if not isinstance(categories, dict) or not all(isinstance(each, list) for each in categories.values()):
-                raise ValueError(f"{where}, must have its labels by category, got {str(categories)[:80]}; mend it")
-            shown = [(name, label) for name in sorted(categories) for label in _numbers(categories[name], where=where)]
-            if not shown:
-                raise ValueError(f"{where}, must have a label in one category, got none; add it, or remove the video")
-            found.update(shown)
-            first, *also = dict.fromkeys(f"{name}_{label}" for name, label in shown)
-            builder.add(
-                place.name(_name(item) or ""),
-                first,
-                split=splits[path],
-                folder=place.folder,
-                also=tuple(also),
-                where=where,
-            )
+            with source.faults.at(path, number):
+                shown = _shown(item["label"], where=where)
+                first, *also = dict.fromkeys(f"{name}_{label}" for name, label in shown)
+                builder.add(
+                    place.name(_name(item) or ""),
+                    first,
+                    split=splits[path],
+                    folder=place.folder,
+                    also=tuple(also),
+                    where=where,
+                )
+                found.update(shown)
     return Annotations(
         format=NAME,
         samples=builder.table(),
@@ -129,6 +130,16 @@ def _by_category(
         multi_label=True,
         notes=("classes are named by category and number, such as action_180; those that no video has are left out",),
     )
+
+
+def _shown(categories: Any, *, where: str) -> list[tuple[str, int]]:  # noqa: ANN401 (whatever the file holds)
+    """The labels of an item, with their categories."""
+    if not isinstance(categories, dict) or not all(isinstance(each, list) for each in categories.values()):
+        raise ValueError(f"{where}, must have its labels by category, got {str(categories)[:80]}; mend it")
+    shown = [(name, label) for name in sorted(categories) for label in _numbers(categories[name], where=where)]
+    if not shown:
+        raise ValueError(f"{where}, must have a label in one category, got none; add it, or remove the video")
+    return shown
 
 
 def _numbers(values: Any, *, where: str, least: int = 0) -> tuple[int, ...]:  # noqa: ANN401 (whatever the file holds)

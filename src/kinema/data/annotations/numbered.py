@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kinema.data.annotations.class_list import find_class_list, read_class_names
+from kinema.data.annotations.faults import MAX_NOTED
 from kinema.data.annotations.list_files import Place
 from kinema.data.annotations.repeats import Rows
 from kinema.data.annotations.sample import Section
 from kinema.data.annotations.source import Annotations, Source
-from kinema.data.annotations.table import TableBuilder
+from kinema.data.annotations.table_builder import TableBuilder
 
 MAX_CLASSES = 100_000
 """Bound on the number of a class, so that a wrong column is not taken for one."""
@@ -61,6 +62,8 @@ class NumberedClasses:
         self.rows = Rows()
         self.builder = TableBuilder(source.root)
         self.added = 0
+        self.out_of_range: list[tuple[int, Line]] = []
+        self.num_out_of_range = 0
 
     def add(self, entry: Entry, line: Line, place: Place) -> None:
         """Adds a video.
@@ -79,7 +82,11 @@ class NumberedClasses:
                 self.lowest = label, line
             if self.highest is None or label > self.highest[0]:
                 self.highest = label, line
-        if self.lowest and self.highest and (self.lowest[0] < 0 or self.highest[0] >= self.bound):
+        if entry.labels and not 0 <= min(entry.labels) <= max(entry.labels) < self.bound:
+            self.num_out_of_range += 1
+            if len(self.out_of_range) < MAX_NOTED:
+                wrong = next(label for label in entry.labels if not 0 <= label < self.bound)
+                self.out_of_range.append((wrong, line))
             return  # refused in `annotations`, once it is known whether all labels are off by one
         names = [self._name(label) for label in entry.labels]
         if len(names) > 1:
@@ -107,7 +114,7 @@ class NumberedClasses:
             raise ValueError(f"{files[0]} must have a line for each video, got none; write one for each")
         self._check_range()
         table = self.builder.table()
-        merged = table if self.multi_label else self.rows.merge(table)
+        merged = table if self.multi_label else self.rows.merge(table, faults=self.source.faults)
         notes = [self.advice] if self.advice else [f"names of the classes are those of {self.class_list}"]
         if not self.given and self.lowest is not None and self.lowest[0] == 1:
             notes.append("no video has label 0: labels count from 0, so if these count from 1, subtract 1 from each")
@@ -141,12 +148,15 @@ class NumberedClasses:
                 f"{last.file}, line {last.number}: labels must count from 0, got 1 to {high} for the {bound} names of "
                 f"{self.class_list}; subtract 1 from each label"
             )
-        label, line = (low, first) if low < 0 else (high, last)
         names = f" (there are {bound} names in {self.class_list})" if self.given else ""
-        raise ValueError(
-            f"{line.file}, line {line.number}: labels must lie between 0 and {bound - 1}{names}, got {label}; correct "
-            "it, or name the right classes with --data.class_list FILE"
-        )
+        worst = (low, first) if low < 0 else (high, last)
+        for label, line in self.out_of_range if self.source.faults.note else [worst]:
+            with self.source.faults.at(line.file, line.number):
+                raise ValueError(
+                    f"{line.file}, line {line.number}: labels must lie between 0 and {bound - 1}{names}, got {label}; "
+                    "correct it, or name the right classes with --data.class_list FILE"
+                )
+        self.source.faults.count += self.num_out_of_range - len(self.out_of_range)
 
 
 def _read_names(path: Path) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from kinema.data.annotations.class_list import read_class_names
+from kinema.data.annotations.faults import Faults
 from kinema.data.annotations.listing import Listing, check_name, place_in
 from kinema.data.annotations.source import Source
 from kinema.data.annotations.split_files import SplitFiles
@@ -15,8 +16,8 @@ Row = tuple[int, str, str]
 """Line, video and class; the class is empty where there is none."""
 
 
-def read_pairs(path: Path) -> Iterator[Row]:
-    """Yields the rows of a list of lines `id;class`, or `id` where the classes are kept back."""
+def read_pairs(path: Path, faults: Faults) -> Iterator[Row]:
+    """Yields the rows of a list of lines `id;class`, or `id` where the classes are kept back; none of them is bad."""
     for line, text in read_lines(path):
         video, _, class_name = text.partition(";")
         yield line, video.strip(), class_name.strip()
@@ -26,7 +27,8 @@ def read_listing(
     files: SplitFiles,
     class_names: tuple[str, ...] | None,
     *,
-    rows: Callable[[Path], Iterable[Row]],
+    rows: Callable[[Path, Faults], Iterable[Row]],
+    faults: Faults,
 ) -> Listing:
     """Reads the lists of all splits, with the answers to the test list where they are there.
 
@@ -34,6 +36,7 @@ def read_listing(
         files: The lists.
         class_names: All classes, where a file has their names.
         rows: Reads one list.
+        faults: What becomes of a bad row.
 
     Returns:
         The videos.
@@ -42,21 +45,26 @@ def read_listing(
         ValueError: If a list has no rows, or a row is not as it must be; with the line.
     """
     listing = Listing(class_names, origin=files.labels)
-    answers = read_answers(files.answers, class_names, origin=files.labels)
+    answers = read_answers(files.answers, class_names, origin=files.labels, faults=faults)
     for split, path in files.lists.items():
         number = len(listing)
-        for line, video, class_name in rows(path):
-            if not class_name and split == "test":
-                class_name = answers.get(video, "")
-            elif not class_name:
-                raise ValueError(f"{place_in(path, line)}: there must be a class, got {video!r} alone; name its class")
-            listing.add(video, class_name, split=split, file=path, line=line)
+        for line, video, class_name in rows(path, faults):
+            with faults.at(path, line):
+                if not class_name and split == "test":
+                    class_name = answers.get(video, "")
+                elif not class_name:
+                    raise ValueError(
+                        f"{place_in(path, line)}: there must be a class, got {video!r} alone; name its class"
+                    )
+                listing.add(video, class_name, split=split, file=path, line=line)
         if len(listing) == number:
             raise ValueError(f"{path} must list videos, got none; copy the file again")
     return listing
 
 
-def read_answers(path: Path | None, class_names: tuple[str, ...] | None, *, origin: Path | None) -> dict[str, str]:
+def read_answers(
+    path: Path | None, class_names: tuple[str, ...] | None, *, origin: Path | None, faults: Faults
+) -> dict[str, str]:
     """Reads the classes of the test videos, lines `id;class`.
 
     Returns:
@@ -66,10 +74,11 @@ def read_answers(path: Path | None, class_names: tuple[str, ...] | None, *, orig
         ValueError: If a line is not as it must be.
     """
     listing = Listing(class_names, origin=origin)
-    for line, video, class_name in read_pairs(path) if path else ():
-        if path and not class_name:
-            raise ValueError(f"{path}, line {line}: there must be a class, got {video!r} alone; write id;class")
-        listing.add(video, class_name, split="test", file=path or Path(), line=line)
+    for line, video, class_name in read_pairs(path, faults) if path else ():
+        with faults.at(path or Path(), line):
+            if not class_name:
+                raise ValueError(f"{path}, line {line}: there must be a class, got {video!r} alone; write id;class")
+            listing.add(video, class_name, split="test", file=path or Path(), line=line)
     return dict(listing.videos("test"))
 
 

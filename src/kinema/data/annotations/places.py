@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 from kinema.data.annotations.listing import Listing, Split
 from kinema.data.annotations.sample import SPLIT_NAMES
 from kinema.data.annotations.source import is_folder
-from kinema.data.annotations.table import SampleTable, TableBuilder
+from kinema.data.annotations.table import SampleTable
+from kinema.data.annotations.table_builder import TableBuilder
 from kinema.data.video.opening import VIDEO_EXTENSIONS
 from kinema.wording import listed
 

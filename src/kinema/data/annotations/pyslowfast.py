@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from kinema.data.annotations.faults import Faults
 from kinema.data.annotations.list_files import find_place, one_for_each_split, text_lists
 from kinema.data.annotations.list_line import number_list, unquoted
 from kinema.data.annotations.numbered import Entry, Line, NumberedClasses
@@ -44,13 +45,14 @@ def read_frames(source: Source) -> Annotations:
             f"{source.annotations or source.root}; add --data.annotations FILE"
         )
     splits = one_for_each_split(files, source)
-    videos = {path: list(_videos(path, split)) for path, split in splits.items()}
+    videos = {path: list(_videos(path, split, source.faults)) for path, split in splits.items()}
     several = any(len(entry.labels) > 1 for entries in videos.values() for entry, _ in entries)
     classes = NumberedClasses(source, beside=files[0], multi_label=several)
     for path, entries in videos.items():
         place = find_place((entry.name for entry, _ in entries), source, beside=path)
         for entry, line in entries:
-            classes.add(entry, line, place)
+            with source.faults.at(path, line.number):
+                classes.add(entry, line, place)
     return classes.annotations("pyslowfast_frames", files=tuple(splits))
 
 
@@ -62,7 +64,7 @@ def _has_header(path: Path) -> bool:
         return False
 
 
-def _videos(path: Path, split: str | None) -> Iterator[tuple[Entry, Line]]:
+def _videos(path: Path, split: str | None, faults: Faults) -> Iterator[tuple[Entry, Line]]:
     """Gathers the lines of each video, which need not stand together."""
     labels: dict[str, dict[int, None]] = {}
     lines: dict[str, Line] = {}
@@ -72,17 +74,21 @@ def _videos(path: Path, split: str | None) -> Iterator[tuple[Entry, Line]]:
             continue
         shown = number_list(cells[4].strip('"')) if len(cells) == 5 and cells[4].strip('"') else ()
         if len(cells) != 5 or shown is None:
-            raise ValueError(
-                f"{path}, line {number}, must be {' '.join(FRAMES_HEADER)}, got {text[:80]!r}; mend the line, or "
-                "choose another --data.format"
-            )
+            with faults.at(path, number):
+                raise ValueError(
+                    f"{path}, line {number}, must be {' '.join(FRAMES_HEADER)}, got {text[:80]!r}; mend the line, or "
+                    "choose another --data.format"
+                )
+            continue
         folder = PurePosixPath(cells[3]).parent.as_posix()
         labels.setdefault(folder, {}).update(dict.fromkeys(shown))
         lines.setdefault(folder, Line(path, number, split))
     for folder, found in labels.items():
-        if not found:
+        if found:
+            yield Entry(folder, tuple(found)), lines[folder]
+            continue
+        with faults.at(path, lines[folder].number):
             raise ValueError(
                 f"{path}, line {lines[folder].number}: a video must have a label in one of its lines, got none for "
                 f"{folder}; add it, or remove the video"
             )
-        yield Entry(folder, tuple(found)), lines[folder]

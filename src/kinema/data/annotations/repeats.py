@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 
+from kinema.data.annotations.faults import Faults
 from kinema.data.annotations.sample import Sample
 from kinema.data.annotations.table import SampleTable
 
@@ -28,11 +30,20 @@ class Rows:
             self._paths.append(file)
         self._files.append(len(self._paths) - 1)
 
-    def merge(self, table: SampleTable) -> SampleTable:
+    def add_all(self, keys: Iterable[object], *, file: Path, lines: Sequence[int]) -> None:
+        """Adds many rows of one file."""
+        if not self._paths or file is not self._paths[-1]:
+            self._paths.append(file)
+        self._hashes.extend(map(hash, keys))
+        self._lines.extend(lines)
+        self._files.extend(repeat(len(self._paths) - 1, len(lines)))
+
+    def merge(self, table: SampleTable, *, faults: Faults) -> SampleTable:
         """Returns a table in which each video stands once.
 
         Args:
             table: Its rows are those that were added, in their order.
+            faults: What becomes of a row that contradicts another; the first of them stays.
 
         Raises:
             ValueError: If two rows contradict each other; with their lines.
@@ -46,8 +57,9 @@ class Rows:
         first = int(order[0])
         for row, repeats in zip(order[1:].tolist(), same.tolist(), strict=True):
             if repeats and table[first].name == table[row].name:
-                self._compare(table, first, row)
                 later.add(row)
+                with faults.at(self._paths[self._files[row]], self._lines[row]):
+                    self._compare(table, first, row)
             else:
                 first = row
         return table.select([row for row in range(len(table)) if row not in later])

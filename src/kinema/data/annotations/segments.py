@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kinema.data.annotations.csv_file import TIMES, csv_files, read_csv
+from kinema.data.annotations.csv_file import read_csv
+from kinema.data.annotations.csv_header import TIMES, csv_files
 from kinema.data.annotations.source import Annotations, Source
 
 

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinema.data.annotations.sample import Sample
-from kinema.data.annotations.table import SPLITS, SampleTable, TableBuilder
+from kinema.data.annotations.table import SPLITS, SampleTable
+from kinema.data.annotations.table_builder import TableBuilder
 from kinema.data.video.shards import BLOCK, Member
 
 INDEX: Final = "index.jsonl"

@@ -36,7 +36,7 @@ def read(source: Source) -> Annotations:
     """
     files = NAMES.find(source)
     class_names = given_names(source) or (read_names(files.labels) if files.labels else None)
-    listing = read_listing(files, class_names, rows=read_pairs)
+    listing = read_listing(files, class_names, rows=read_pairs, faults=source.faults)
     placed = Finder(source.root, listing, habit=HABIT).place()
     order = (
         f"class order: that of {files.labels.name}; TSM's official weights have the alphabetical one; names travel "

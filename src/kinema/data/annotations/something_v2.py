@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from kinema.data.annotations.faults import Faults
 from kinema.data.annotations.pair_lists import Row, distinct, given_names, read_listing
 from kinema.data.annotations.places import Finder, Place
 from kinema.data.annotations.source import Annotations, Source
@@ -38,7 +39,7 @@ def read(source: Source) -> Annotations:
     """
     files = NAMES.find(source)
     class_names = given_names(source) or (_read_labels(files.labels) if files.labels else None)
-    listing = read_listing(files, class_names, rows=_rows)
+    listing = read_listing(files, class_names, rows=_rows, faults=source.faults)
     placed = Finder(source.root, listing, habit=HABIT).place()
     return Annotations(
         format="something_v2",
@@ -65,15 +66,18 @@ def _read_labels(path: Path) -> tuple[str, ...]:
     return distinct(((number, numbers[number].strip()) for number in sorted(numbers)), path)
 
 
-def _rows(path: Path) -> Iterator[Row]:
+def _rows(path: Path, faults: Faults) -> Iterator[Row]:
     """Yields number, video and class of each entry."""
     entries = read_json(path)
     if not isinstance(entries, list):
         raise ValueError(f"{path} must be a list of entries, got no list; copy the file again")
     for number, entry in enumerate(entries, start=1):
-        if not isinstance(entry, dict) or not isinstance(entry.get("id"), str | int):
-            raise ValueError(f"{path}, entry {number}: there must be an id, got {str(entry)[:80]}; correct it")
-        template = entry.get("template", "")
-        if not isinstance(template, str):
-            raise ValueError(f"{path}, entry {number}: template must be text, got {template!r}; correct it")
-        yield number, str(entry["id"]).strip(), template.replace("[", "").replace("]", "").strip()
+        video = template = None
+        with faults.at(path, number):
+            if not isinstance(entry, dict) or not isinstance(entry.get("id"), str | int):
+                raise ValueError(f"{path}, entry {number}: there must be an id, got {str(entry)[:80]}; correct it")
+            video, template = str(entry["id"]).strip(), entry.get("template", "")
+            if not isinstance(template, str):
+                raise ValueError(f"{path}, entry {number}: template must be text, got {template!r}; correct it")
+        if video is not None and isinstance(template, str):
+            yield number, video, template.replace("[", "").replace("]", "").strip()

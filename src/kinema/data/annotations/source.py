@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from kinema.data.annotations.faults import Faults
 from kinema.data.annotations.sample import Sample
 
 T = TypeVar("T")
@@ -32,6 +33,8 @@ class Source:
     """Which of a dataset's several splits is meant: UCF101 and HMDB51 have three."""
     without: frozenset[Path] = frozenset()
     """Annotation files that are taken as not being there."""
+    faults: Faults = field(default_factory=Faults, repr=False, compare=False)
+    """What becomes of a bad line of a list; default: the first one is refused."""
     _found: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def once(self, what: str, find: Callable[[], T]) -> T:

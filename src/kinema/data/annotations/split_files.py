@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kinema.data.annotations.faults import SeveralListsError
 from kinema.data.annotations.sample import SPLIT_NAMES
 from kinema.data.annotations.source import Source
 
@@ -104,7 +105,7 @@ def _one(paths: list[Path]) -> Path:
     """
     exact = [path for path in paths if path.name.count(".") == 1] or paths
     if len(exact) > 1:
-        raise ValueError(
+        raise SeveralListsError(
             f"there must be one list for each split, got {exact[0]} and {exact[1]}; remove one, or name the one to "
             "read with --data.annotations"
         )

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import posixpath
-from array import array
 from collections.abc import Iterator, Sequence
 from copy import copy
 from itertools import repeat
-from pathlib import Path
 from typing import Any, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kinema.data.annotations.columns import ENCODING, UNITS, Columns, Texts
 from kinema.data.annotations.columns import SPLITS as SPLITS
-from kinema.data.annotations.sample import Sample, Section
+from kinema.data.annotations.columns import Columns, Texts
+from kinema.data.annotations.sample import Sample
 from kinema.data.annotations.text_order import order_of
-
-_SPLIT_NUMBERS = {split: number for number, split in enumerate(SPLITS)}
 
 
 class SampleTable(Sequence[Sample]):
@@ -176,113 +171,3 @@ class SampleTable(Sequence[Sample]):
             also=columns.further_classes(row),
             section=section,
         )
-
-
-class TableBuilder:
-    """Collects the rows of a table one by one."""
-
-    def __init__(self, folder: Path) -> None:
-        """Starts without rows.
-
-        Args:
-            folder: The folder that names start from where a row gives no other.
-        """
-        self._folder = folder
-        self._text = bytearray()
-        self._ends, self._labels, self._splits = array("q"), array("i"), array("b")
-        self._groups, self._folders = array("i"), array("h")
-        self._also, self._also_ends = array("i"), array("q")
-        self._times, self._units = array("d"), array("b")
-        self._classes: dict[str, int] = {}
-        self._group_names: dict[str, int] = {}
-        self._folder_paths: dict[Path, int] = {folder: 0}
-        self._last_folder: Path | None = None
-        self._folder_number = 0
-
-    def __len__(self) -> int:
-        return len(self._ends)
-
-    def add(
-        self,
-        name: str,
-        class_name: str = "",
-        *,
-        split: str | None = None,
-        group: str | None = None,
-        folder: Path | None = None,
-        also: tuple[str, ...] = (),
-        section: Section | None = None,
-        where: str = "",
-    ) -> None:
-        """Adds a row.
-
-        Args:
-            name: The file, or the folder of frames, from the folder on, with forward slashes; an absolute path is taken
-                as it is.
-            class_name: Its class; empty where the data does not say it.
-            split: `train`, `val` or `test`, where the data says so.
-            group: What a split must not tear apart.
-            folder: The folder that the name starts from.
-            also: Further classes.
-            section: The part of the video that is meant.
-            where: File and line, for the message of an error.
-
-        Raises:
-            ValueError: If the name leads out of the folder, or names nothing that can be a file.
-        """
-        if ".." in name and posixpath.normpath(name).split("/")[0] == "..":
-            raise ValueError(f"{where}: paths must stay in their folder, got {name!r}; move the file into it")
-        if not name or "\0" in name:
-            raise ValueError(f"{where}: there must be a path, got {name!r}; name the video, or remove the line")
-        if (label := self._classes.get(class_name)) is None:
-            label = self._class_number(class_name) if class_name else -1
-        if folder is not self._last_folder:  # a path takes long to look up
-            number = self._folder_paths.setdefault(folder or self._folder, len(self._folder_paths))
-            self._last_folder, self._folder_number = folder, number
-        self._text += name.encode(*ENCODING)
-        self._ends.append(len(self._text))
-        self._labels.append(label)
-        self._splits.append(_SPLIT_NUMBERS[split])
-        self._groups.append(self._group_names.setdefault(group, len(self._group_names)) if group else -1)
-        self._folders.append(self._folder_number)
-        if also or self._also_ends:
-            self._add_also(also)
-        if section is not None or self._units:
-            self._add_section(section)
-
-    def table(self) -> SampleTable:
-        """Returns the rows added so far."""
-        return SampleTable(
-            Columns(
-                files=Texts.joined(self._text, self._ends),
-                labels=np.array(self._labels, dtype=np.int32),
-                splits=np.array(self._splits, dtype=np.int8),
-                groups=np.array(self._groups, dtype=np.int32),
-                folders=np.array(self._folders, dtype=np.int16),
-                also=np.array(self._also, dtype=np.int32),
-                also_ends=np.array(self._also_ends, dtype=np.int64),
-                times=np.array(self._times, dtype=np.float64).reshape(-1, 2),
-                units=np.array(self._units, dtype=np.int8),
-                classes=tuple(self._classes),
-                group_names=Texts.of(self._group_names),
-                folder_paths=tuple(self._folder_paths),
-            )
-        )
-
-    def _class_number(self, name: str) -> int:
-        return self._classes.setdefault(name, len(self._classes))
-
-    def _add_also(self, also: tuple[str, ...]) -> None:
-        """Adds the further classes of the last row, and of those before it that have none."""
-        lacking = len(self._ends) - 1 - len(self._also_ends)
-        self._also_ends.extend([len(self._also)] * lacking)
-        self._also.extend(self._class_number(name) for name in also)
-        self._also_ends.append(len(self._also))
-
-    def _add_section(self, section: Section | None) -> None:
-        """Adds the section of the last row, and says of those before it that have none."""
-        lacking = len(self._ends) - 1 - len(self._units)
-        self._times.extend([0.0] * (2 * lacking))
-        self._units.extend([-1] * lacking)
-        self._times.extend((section.start, section.end) if section else (0.0, 0.0))
-        self._units.append(UNITS.index(section.unit) if section else -1)

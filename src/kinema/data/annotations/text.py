@@ -1,12 +1,23 @@
-"""Reads annotation files as people and programs leave them: byte order marks, CRLF and blank lines are fine."""
+"""Reads annotation files as people and programs leave them: byte order marks, UTF-16, CRLF and blank lines are fine."""
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+
+def encoding_of(path: Path) -> str:
+    """Tells UTF-16, as spreadsheets write it, by its byte order mark; all else is to be UTF-8.
+
+    Raises:
+        OSError: If the file cannot be read.
+    """
+    with path.open("rb") as file:
+        return "utf-16" if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -17,7 +28,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """
     number = 0
     try:
-        with path.open(encoding="utf-8-sig", newline=None) as file:
+        with path.open(encoding=encoding_of(path), newline=None) as file:
             for number, line in enumerate(file, start=1):
                 if text := line.rstrip():
                     if "\0" in text:
@@ -56,7 +67,7 @@ def read_beginning(path: Path) -> str:
     """Returns the first 4096 bytes as text, to tell a format by; nothing where the file cannot be read."""
     try:
         with path.open("rb") as file:
-            return file.read(4096).decode("utf-8-sig", errors="replace")
+            return file.read(4096).decode(encoding_of(path), errors="replace")
     except OSError:
         return ""
 

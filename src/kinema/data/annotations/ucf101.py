@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from kinema.data.annotations.faults import Faults
 from kinema.data.annotations.listing import Listing
 from kinema.data.annotations.pair_lists import distinct, given_names
 from kinema.data.annotations.places import Finder, Place
@@ -36,7 +37,7 @@ def read(source: Source) -> Annotations:
     given = given_names(source)
     listing = Listing(given or classes, origin=source.class_list or next(iter(indices), None))
     for path in lists:
-        _read_list(path, listing, classes)
+        _read_list(path, listing, classes, source.faults)
     placed = Finder(source.root, listing, habit=HABIT).place(group=_group)
     notes = [] if indices or given else ["class order: alphabetical, for there is no classInd.txt"]
     tested = [path.name for path in lists if _is_test(path)]
@@ -92,24 +93,25 @@ def _read_classes(path: Path) -> tuple[str, ...]:
     return distinct(names, path)
 
 
-def _read_list(path: Path, listing: Listing, classes: tuple[str, ...] | None) -> None:
+def _read_list(path: Path, listing: Listing, classes: tuple[str, ...] | None, faults: Faults) -> None:
     """Reads lines `<class>/<video>.avi <number>`; the number is left out in the test lists."""
     numbers = {name: str(number) for number, name in enumerate(classes or (), start=1)}
     line = 0
     for line, text in read_lines(path):
-        name, *number = text.split()
-        folder, slash, file = name.partition("/")
-        if not slash or len(number) > 1:
-            raise ValueError(
-                f"{path}, line {line}: there must be class/video.avi and a number, got {text!r}; correct it"
-            )
-        if number and folder in numbers and number[0] != numbers[folder]:
-            raise ValueError(
-                f"{path}, line {line}: label must be {numbers[folder]}, the number of {folder} in classInd.txt (from 1 "
-                f"on), got {number[0]!r}; correct it"
-            )
-        video = re.sub(r"\.(avi|mp4|mkv|webm)$", "", file, flags=re.IGNORECASE)
-        listing.add(video, folder, split="val" if _is_test(path) else "train", file=path, line=line)
+        with faults.at(path, line):
+            name, *number = text.split()
+            folder, slash, file = name.partition("/")
+            if not slash or len(number) > 1:
+                raise ValueError(
+                    f"{path}, line {line}: there must be class/video.avi and a number, got {text!r}; correct it"
+                )
+            if number and folder in numbers and number[0] != numbers[folder]:
+                raise ValueError(
+                    f"{path}, line {line}: label must be {numbers[folder]}, the number of {folder} in classInd.txt "
+                    f"(from 1 on), got {number[0]!r}; correct it"
+                )
+            video = re.sub(r"\.(avi|mp4|mkv|webm)$", "", file, flags=re.IGNORECASE)
+            listing.add(video, folder, split="val" if _is_test(path) else "train", file=path, line=line)
     if not line:
         raise ValueError(f"{path} must list videos, got none; copy the file again")
 

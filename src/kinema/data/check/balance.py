@@ -24,6 +24,10 @@ RATES = (5.0, 121.0)
 """Frames per second outside of which a rate is odd whatever the others have."""
 
 
+UNEVEN_PART = 0.05
+"""Part of the gaps between frames that may be unlike the usual one before a video's rate is remarked on as variable."""
+
+
 def class_counts(rows: Rows) -> dict[str | None, tuple[int, Counter[str]]]:
     """Counts the rows, and those of each class, by split; a row may have several classes, or none."""
     pairs = Counter(zip(rows.splits.tolist(), rows.classes.tolist(), strict=True))
@@ -63,7 +67,7 @@ def class_findings(rows: Rows, class_names: Sequence[str]) -> list[Finding]:
 
 
 def picture_findings(rows: Rows, files: Files) -> list[Finding]:
-    """Finds videos whose rate or size is unlike that of most, or whose size changes."""
+    """Finds videos whose rate or size is unlike that of most, or changes, and those that a tag turns."""
     rates = np.flatnonzero(files.fps > 0)
     rounded = files.fps[rates].round()
     usual = _majority(rounded.tolist())
@@ -75,11 +79,19 @@ def picture_findings(rows: Rows, files: Files) -> list[Finding]:
         Item(name=names(number), reason=f"{files.fps[number]:.4g} frames per second{rest}")
         for number in rates[odd].tolist()
     ]
+    uneven = [
+        Item(name=names(number), reason=f"{share:.0%} of the gaps between frames are unlike the usual one")
+        for number, share in sorted(files.uneven.items())
+        if share > UNEVEN_PART
+    ]
+    turned = [Item(name=names(number)) for number in sorted(files.turned)]
     changing = [Item(name=names(number)) for number in sorted(files.changing)]
     return [
         *found("frame_rate", odd_rates),
+        *found("variable_rate", uneven),
         *found("frame_size", _odd_sizes(files, names)),
         *found("changing_size", changing),
+        *found("turned", turned),
     ]
 
 

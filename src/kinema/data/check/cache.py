@@ -16,7 +16,7 @@ import av
 NAME = "files.sqlite3"
 """The file in the cache folder."""
 
-_VERSION = f"1 av {av.__version__}"  # results of another one's reader may differ
+_VERSION = f"2 av {av.__version__}"  # results of another one's reader may differ
 _WRITE_SECONDS = 1.0
 _PATIENCE_SECONDS = 30.0
 _TABLE = """

@@ -59,6 +59,10 @@ class Files:
     """Why it cannot be read."""
     changing: list[int] = field(default_factory=list)
     """Those that store frames of several sizes."""
+    turned: list[int] = field(default_factory=list)
+    """Those that a tag turns or mirrors."""
+    uneven: dict[int, float] = field(default_factory=dict)
+    """Part of the gaps between frames that are unlike the usual one, of those that have such."""
     copies: list[list[int]] = field(default_factory=list)
     """Groups of files with the same content."""
     num_read: int = 0
@@ -74,6 +78,10 @@ class Files:
             self.errors[number] = given.error
         if given.changes_size:
             self.changing.append(number)
+        if given.turned:
+            self.turned.append(number)
+        if given.uneven:
+            self.uneven[number] = given.uneven
 
 
 def look_at_files(paths: Sequence[str], look: Look, *, cache: Cache, progress: Progress) -> Files:

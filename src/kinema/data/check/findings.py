@@ -26,6 +26,14 @@ KINDS: dict[str, Kind] = {
     "annotations": Kind(
         "fault", "annotation that cannot be read", "mend it; nothing can be trained before that, and rows were not read"
     ),
+    "bad_line": Kind(
+        "fault", "lines of the annotations that cannot be read", "mend each: training stops at the first of them"
+    ),
+    "several_lists": Kind(
+        "remark",
+        "lists of which a dataset has one; each was checked by itself",
+        "name the one to train on with --data.annotations FILE",
+    ),
     "missing": Kind("fault", "rows whose video is not there", "copy or download the videos", left_out=True),
     "unreadable": Kind("fault", "rows whose video cannot be read", "replace or re-encode the videos", left_out=True),
     "outside": Kind("fault", "rows whose part lies outside its video", "mend start and end", left_out=True),
@@ -62,11 +70,21 @@ KINDS: dict[str, Kind] = {
     "frame_rate": Kind(
         "remark", "videos with another frame rate than the rest", "fine if speed means nothing; else re-encode them"
     ),
+    "variable_rate": Kind(
+        "remark",
+        "videos whose frames are not evenly spaced in time",
+        "fine where frames are counted; where seconds matter, re-encode at a constant rate",
+    ),
     "frame_size": Kind(
         "remark", "videos with another frame size than the rest", "fine in general; look at one whether it was meant"
     ),
     "changing_size": Kind(
         "remark", "videos whose frame size changes midway", "frames are scaled to the stated size; look at them"
+    ),
+    "turned": Kind(
+        "remark",
+        "videos that a tag turns or mirrors",
+        "fine: they are read upright; other programs may pass the tag over, so look at one",
     ),
     "unlisted": Kind("remark", "videos in the folder that no row names", "add rows for them, or leave it so"),
     "other_file": Kind(
@@ -89,10 +107,14 @@ class Item:
     """What is the matter with it."""
     split: str | None = None
     """Split of the row, where only this one is meant."""
+    line: int | None = None
+    """Line of the file that the name is."""
+    of: str | None = None
+    """The list that it is of, where there are several."""
 
     def to_dict(self) -> dict[str, Any]:
         """Returns it for JSON, without what it does not say."""
-        parts = {"name": self.name, "reason": self.reason, "split": self.split}
+        parts = {"name": self.name, "reason": self.reason, "split": self.split, "line": self.line, "of": self.of}
         return {name: value for name, value in parts.items() if value}
 
 

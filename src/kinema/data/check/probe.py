@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -37,6 +37,10 @@ class Probe:
     """Of the upright frame; 0 where none was decoded."""
     changes_size: bool = False
     """Whether frames of several sizes are stored; known where all are decoded."""
+    turned: bool = False
+    """Whether a tag turns or mirrors it; known where frames are decoded."""
+    uneven: float = 0.0
+    """Part of the gaps between its frames that are unlike the usual one, by the times of the packets."""
     error: str = ""
     """Why it cannot be read, without its path; empty if it can."""
     lasting: bool = True
@@ -76,13 +80,17 @@ def probe(path: str, decode: Decode, beat: Beat) -> Probe:
     try:
         with open_video(path, modality=modality_of(Path(path))) as video:
             beat()
-            num_frames, fps = len(video), video.fps if isinstance(video, VideoFile) else 0.0
+            file = video if isinstance(video, VideoFile) else None
+            given = Probe(
+                num_frames=len(video), fps=file.fps if file else 0.0, uneven=file.uneven_share if file else 0.0
+            )
             if decode == "none":
-                return Probe(num_frames=num_frames, fps=fps)
-            height, width = video.frames([0, num_frames - 1]).shape[1:3]
+                return given
+            height, width = video.frames([0, len(video) - 1]).shape[1:3]
             changes_size = decode == "all" and _decode_all(video, beat)
-            num_frames = len(video)
-        return Probe(num_frames=num_frames, fps=fps, width=width, height=height, changes_size=changes_size)
+            turned = file is not None and file.is_turned
+            size = {"num_frames": len(video), "width": width, "height": height}
+        return replace(given, **size, changes_size=changes_size, turned=turned)
     except VideoError as error:
         reason = str(error).removeprefix(f"{path}: ")
         return Probe(error=reason, lasting=os.access(path, os.R_OK))

@@ -6,20 +6,15 @@ folder that is there is whole, and is not computed again.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Event
 from typing import get_args
-
-from rich.console import Console
-from rich.progress import track
 
 from kinema.data.annotations.sample import Sample
 from kinema.data.atomic import put_in_place
@@ -27,6 +22,8 @@ from kinema.data.flow.codes import encode_flow
 from kinema.data.flow.fields import Algorithm, fields_of, one_thread
 from kinema.data.flow.folder import DESCRIPTION
 from kinema.data.flow.pictures import Layout, write_field
+from kinema.data.lock import lock_file
+from kinema.data.prepare.jobs import Jobs, StoppedError
 from kinema.data.video.opening import VideoError, without_extension
 from kinema.data.video.section import open_sample
 from kinema.wording import check
@@ -135,43 +132,28 @@ def extract_flow(
         for parent in {folder.parent for folder in folders.values()}:
             _remove_partial(parent)
         named = {sample.name: sample for sample in samples}
-        tasks = {
-            name: (named[name], folder, config) for name, folder in folders.items() if not _is_there(folder, config)
-        }
-        results = _run(tasks, num_workers=_choose_workers(num_workers, len(tasks)))
-        console = Console(stderr=True)
-        disable = not (progress and console.is_terminal)
-        shown = track(results, "computing flow", total=len(tasks), console=console, transient=True, disable=disable)
-        errors = {name: reason for name, reason in shown if reason is not None}
+        new = [name for name, folder in folders.items() if not _is_there(folder, config)]
+
+        def work(name: str, stop: Event) -> None:
+            _extract(named[name], folders[name], config, stop)
+
+        jobs = Jobs(work, num_workers=_choose_workers(num_workers, len(new)))
+        results = jobs.run(new, what="computing flow", quiet=not progress)
+        errors = {name: str(result) for name, result in results if isinstance(result, VideoError)}
     return Extracted(
         folders={name: folder for name, folder in folders.items() if name not in errors},
-        num_new=len(tasks) - len(errors),
+        num_new=len(new) - len(errors),
         errors=dict(sorted(errors.items())),
     )
 
 
-_Task = tuple[Sample, Path, FlowConfig]
+def _extract(sample: Sample, folder: Path, config: FlowConfig, stop: Event) -> None:
+    """Writes the flow of one video.
 
-
-def _run(tasks: Mapping[str, _Task], *, num_workers: int) -> Iterator[tuple[str, str | None]]:
-    """Yields the name of each task when it is done, and the reason where it could not be.
-
-    Threads do it: OpenCV and the decoder hold no lock, and no thread outlives a process that is killed.
+    Raises:
+        VideoError: If it cannot be read.
+        StoppedError: If the event is set before its end.
     """
-    stop = threading.Event()
-    with ThreadPoolExecutor(num_workers) as pool:
-        futures = {pool.submit(_extract, task, stop): name for name, task in tasks.items()}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        finally:
-            stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _extract(task: _Task, stop: threading.Event) -> str | None:
-    """Writes the flow of one video; returns the reason where it cannot be read, or the event is set before its end."""
-    sample, folder, config = task
     partial = folder.with_name(f".{folder.name}{_PARTIAL}")
     partial.mkdir(parents=True)
     try:
@@ -179,17 +161,14 @@ def _extract(task: _Task, stop: threading.Event) -> str | None:
             fields = fields_of(video, algorithm=config.algorithm, short_side=config.short_side)
             for number, field in enumerate(fields, start=1):
                 if stop.is_set():
-                    return "interrupted"
+                    raise StoppedError
                 codes = encode_flow(field, bound=config.bound)
                 write_field(partial, codes, number=number, layout=config.layout, name=folder.name)
             description = {"fps": video.fps, **asdict(config)}
         (partial / DESCRIPTION).write_text(json.dumps(description) + "\n", encoding="utf-8")
         put_in_place(partial, folder)
-    except VideoError as error:
-        return str(error)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return None
 
 
 def _is_there(folder: Path, config: FlowConfig) -> bool:
@@ -217,12 +196,10 @@ def _is_there(folder: Path, config: FlowConfig) -> bool:
 def _locked(out: Path) -> Iterator[None]:
     """Keeps a second extraction out of a folder."""
     with (out / _LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(
-                f"out must be written to by one command at a time, got {out}, to which another is writing; wait for it"
-            ) from error
+        refusal = (
+            f"out must be written to by one command at a time, got {out}, to which another is writing; wait for it"
+        )
+        lock_file(file, refusal=refusal)
         yield
 
 

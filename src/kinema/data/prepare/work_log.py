@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from kinema.data.annotations.shards import WORK_LOG
+from kinema.data.lock import lock_file
 from kinema.data.video.opening import VideoError, open_video
 from kinema.data.video.shards import member_of
 
@@ -41,7 +42,7 @@ class WorkLog:
         folder.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a+b")
         try:
-            self._lock()
+            lock_file(self._file, refusal=f"out must be filled by one process, got {folder}, at which another works")
             self._begin(json.loads(json.dumps(dict(settings))))
         except BaseException:
             self._file.close()
@@ -78,17 +79,6 @@ class WorkLog:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-    def _lock(self) -> None:
-        """Keeps other processes out, until this one ends, however it ends."""
-        try:
-            import fcntl
-        except ImportError:  # not on Windows
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ValueError(f"out must be filled by one process, got {self.folder}, at which another works") from error
 
     def _begin(self, settings: dict[str, Any]) -> None:
         """Reads the lines; what a kill left of the last one is cut off."""

@@ -36,11 +36,16 @@ def choose_held_out(samples: Sequence[Sample], groups: Groups, *, val_fraction: 
     available = np.bincount(kind_of, minlength=len(kinds)).tolist()
     balance = _Balance(kinds, available, val_fraction=val_fraction)
     chosen = [0] * len(kinds)
+    full: set[int] = set()  # kinds of which one more does not help: nor will it when others are held out as well
     for kind in kind_of.tolist():
+        if kind in full:
+            continue
         changes = kinds[kind]
         if balance.gain(changes) > 0.0:
             balance.move(changes)
             chosen[kind] += 1
+        else:
+            full.add(kind)
     _improve(balance, kinds, chosen, available=available)
     # Of each kind, the groups that come first in the order.
     by_kind = np.argsort(kind_of, kind="stable")
@@ -53,8 +58,8 @@ def choose_held_out(samples: Sequence[Sample], groups: Groups, *, val_fraction: 
 def _shuffled(keys: Iterable[Group], *, seed: int) -> NDArray[np.int64]:
     """Sorts groups by a hash of seed and name."""
     digests = bytearray()
-    for key in keys:
-        digests += hashlib.sha256("\0".join((str(seed), *key)).encode("utf-8", "surrogateescape")).digest()
+    for what, name in keys:
+        digests += hashlib.sha256(f"{seed}\0{what}\0{name}".encode("utf-8", "surrogateescape")).digest()
     words = np.frombuffer(digests, dtype=">u8").reshape(-1, 4)
     return np.lexsort(words.T[::-1])
 
@@ -66,13 +71,27 @@ def _kinds(
     places, labels, names = label_pairs(samples)
     pairs, counts = np.unique(groups.numbers[places] * len(names) + labels, return_counts=True)
     starts = np.searchsorted(pairs, np.arange(len(order) + 1) * len(names))
-    label_list, count_list = (pairs % len(names)).tolist(), counts.tolist()
-    known: dict[_Kind, int] = {}
-    kind_of = np.empty(len(order), dtype=np.int64)
-    for place, (start, end) in enumerate(zip(starts[order].tolist(), starts[order + 1].tolist(), strict=True)):
-        kind = tuple(zip(label_list[start:end], count_list[start:end], strict=True))
-        kind_of[place] = known.setdefault(kind, len(known))
-    return list(known), kind_of
+    # Most groups are of one class: they are told apart by one number, the others by what they hold in full.
+    sizes = np.diff(starts)
+    codes = counts[starts[:-1]] * len(names) + pairs[starts[:-1]] % len(names)
+    several: dict[_Kind, int] = {}
+    for number in np.flatnonzero(sizes > 1).tolist():
+        codes[number] = -1 - several.setdefault(
+            _kind(pairs, counts, starts, number, num_labels=len(names)), len(several)
+        )
+    _, first, kind_of = np.unique(codes[order], return_index=True, return_inverse=True)
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    numbers = order[np.sort(first)].tolist()
+    return [_kind(pairs, counts, starts, number, num_labels=len(names)) for number in numbers], rank[kind_of]
+
+
+def _kind(
+    pairs: NDArray[np.int64], counts: NDArray[np.int64], starts: NDArray[np.int64], number: int, *, num_labels: int
+) -> _Kind:
+    """Returns what a group holds."""
+    some = slice(int(starts[number]), int(starts[number + 1]))
+    return tuple(zip((pairs[some] % num_labels).tolist(), counts[some].tolist(), strict=True))
 
 
 class _Balance:

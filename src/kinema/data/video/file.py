@@ -26,7 +26,7 @@ from kinema.data.video.base import Video, VideoError
 from kinema.data.video.indexing import index_file
 from kinema.data.video.packet_source import BrokenPromiseError
 from kinema.data.video.shards import member_of
-from kinema.data.video.stream import all_frames, open_stream, upright
+from kinema.data.video.stream import all_frames, open_stream, turn_of, upright
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -61,6 +61,8 @@ class VideoFile(Video):
         self._reformatter = VideoReformatter()
         self._closed = False
         self._upright_size: tuple[int, int] | None = None
+        self.is_turned = False
+        """Whether a frame that was read had to be turned or mirrored."""
         cached = index_cache and member_of(path) is None and cache_folder()
         state = cache.state_of(path) if cached else None
         self._from_cache = state is not None and self._open_cached(state)
@@ -113,6 +115,11 @@ class VideoFile(Video):
         if self._upright_size is None:
             self._upright_size = super().size
         return self._upright_size
+
+    @property
+    def uneven_share(self) -> float:
+        """Part of the gaps between frames that are unlike the usual one, by the times of the packets."""
+        return self._index.uneven_share()
 
     def close(self) -> None:
         """Let go of the file and the packets kept."""
@@ -257,4 +264,6 @@ class VideoFile(Video):
         )
         plane = rgb.planes[0]
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(height, plane.line_size)
-        return upright(rows[:, : 3 * width].reshape(height, width, 3), frame)
+        turn = turn_of(frame)
+        self.is_turned = self.is_turned or any(turn)
+        return upright(rows[:, : 3 * width].reshape(height, width, 3), turn)

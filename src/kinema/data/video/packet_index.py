@@ -14,6 +14,8 @@ from bisect import bisect_left, bisect_right
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from kinema.data.video.disposable import Layer, disposable_packets, layer_reader
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ _REGULAR_CONTAINERS: Final = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegt
 _MPEG4_PLACEHOLDER_BYTES: Final = 16
 _MPEG4_USER_DATA: Final = b"\x00\x00\x01\xb2"  # where encoders leave their names
 
+UNEVEN: Final = 0.25  # of the usual gap, by which another differs that is uneven
 NOTHING: Final = -(2**63)  # a time or a place that is not known
 
 
@@ -130,6 +133,19 @@ class PacketIndex:
         """Number the frames in the order of their times."""
         shown = [number for number, shown in enumerate(self.shown) if shown]
         self.frames = array("q", sorted(shown, key=self.pts.__getitem__))
+
+    def uneven_share(self) -> float:
+        """Give the part of the gaps between shown frames that differ from the median gap by more than `UNEVEN` of it.
+
+        One tick more or less is none: containers round times. Where times are missing or repeated it is not known, and
+        0 is given.
+        """
+        times = np.sort(np.array(self.pts, np.int64)[np.array(self.shown, bool)])
+        gaps = np.diff(times)
+        if len(gaps) < 2 or times[0] == NOTHING or not gaps.all():
+            return 0.0
+        usual = np.median(gaps)
+        return float((np.abs(gaps - usual) > max(UNEVEN * usual, 1)).mean())
 
     def start_of(self, packet: int) -> int:
         """Give the packet of the keyframe at which decoding starts for a packet's frame.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import av
 import numpy as np
@@ -136,26 +136,39 @@ def all_frames(container: InputContainer, stream: VideoStream) -> Iterator[Video
     yield from stream.codec_context.decode(None)
 
 
-def upright(rgb: NDArray[np.uint8], frame: VideoFrame) -> NDArray[np.uint8]:
-    """Turn and mirror a frame as its display matrix says.
+class Turn(NamedTuple):
+    """How a picture is brought upright: rows and columns are exchanged, then each is reversed or not."""
+
+    transposed: bool
+    down: bool
+    across: bool
+
+
+def turn_of(frame: VideoFrame) -> Turn:
+    """Read how a frame is to be turned and mirrored from its display matrix.
 
     The matrix [[a, b, u], [c, d, v], [x, y, w]] takes a pixel to (a x + c y, b x + d y). Quarter turns and mirrorings
     are exact; another angle is taken to the nearest of these.
+    """
+    a, b, c, d = display_matrix(frame)
+    transposed = abs(a) + abs(d) < abs(b) + abs(c)
+    across, down = (c, b) if transposed else (a, d)
+    return Turn(transposed, down < 0, across < 0)
+
+
+def upright(rgb: NDArray[np.uint8], turn: Turn) -> NDArray[np.uint8]:
+    """Turn and mirror a frame.
 
     Args:
         rgb: The picture as stored, [H, W, 3].
-        frame: The frame that it was made from.
+        turn: How.
 
     Returns:
         The picture as it is meant to be seen, [H, W, 3] or, after a quarter turn, [W, H, 3].
     """
-    a, b, c, d = display_matrix(frame)
-    if abs(a) + abs(d) >= abs(b) + abs(c):
-        across, down = a, d
-    else:
+    if turn.transposed:
         rgb = rgb.transpose(1, 0, 2)
-        across, down = c, b
-    return rgb[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1]
+    return rgb[:: -1 if turn.down else 1, :: -1 if turn.across else 1]
 
 
 def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:

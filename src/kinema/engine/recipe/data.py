@@ -54,10 +54,13 @@ class DataRecipe(DataPlace):
     """What makes up for classes of few videos: `sampling`, their videos are drawn more often, so that each class comes
     equally often; `loss`, they weigh more in the loss; `none`."""
     cache: Literal["none", "ram", "disk"] = "none"
-    """Where frames are kept once decoded and resized, so that later epochs need not decode: in memory (`ram`) or in a
-    folder (`disk`)."""
+    """Where frames are kept once decoded, so that later epochs need not decode: in memory (`ram`), half of what is free
+    at most, or in a folder (`disk`). Clips are the same as without."""
     cache_folder: str | None = None
     """Folder of the cache on disk; null: in the user's cache folder."""
+    cache_short_side: int | None = None
+    """Short side, in pixels, to which larger frames are scaled before they are kept: less memory, and clips differ a
+    little, for they are scaled twice. Null: frames are kept as large as they are."""
     max_unreadable: float = 0.01
     """Part of the training videos that may be missing or unreadable; above it training stops and says so."""
 
@@ -69,5 +72,8 @@ class DataRecipe(DataPlace):
         check(
             on_disk or folder is None, "data.cache_folder", "be left out unless data.cache is disk", folder, "drop it"
         )
+        side = self.cache_short_side
+        rule = "be positive, and left out unless data.cache is ram or disk"
+        check(side is None or (side > 0 and self.cache != "none"), "data.cache_short_side", rule, side, "drop it")
         share = self.max_unreadable
         check(0 <= share <= 1, "data.max_unreadable", "lie in [0, 1]", share, "0.01 is the default, 0 allows none")

@@ -111,6 +111,7 @@ def recipe_to_json(recipe: Recipe) -> str:
             annotations=last(recipe.data.annotations),
             class_list=last(recipe.data.class_list),
             quarantine=last(recipe.data.quarantine),
+            cache_folder=last(recipe.data.cache_folder),
         ),
         model=replace(
             recipe.model,

@@ -24,21 +24,22 @@ class OptimizerRecipe:
     weight_decay: float = 0.05
     """Weight decay."""
     decay: Literal["weights", "all"] = "weights"
-    """What decays: `weights`, not biases and batch norm, or `all`."""
+    """What decays: `weights`, without biases, norms, other vectors and what a network's authors except, or `all`."""
     bias_rate: float = 1.0
-    """Learning rate of biases, as a multiple; 2 in TSN's recipe. Batch norm keeps 1."""
+    """Learning rate of biases, as a multiple; 2 in TSN's recipe. Norms have a rate of 1."""
     head_rate: float = 1.0
     """Learning rate of the head, as a multiple; 5 in TSN's recipe, where its bias has `bias_rate` times that."""
     first_conv_rate: float = 1.0
     """Learning rate of the first conv, as a multiple; 5 for flow in TSN's recipe. Its bias as that of the head."""
     temporal_rate: float = 1.0
-    """Learning rate of what temporal layers add to the backbone, as a multiple."""
+    """Learning rate of what temporal layers add to the backbone, as a multiple. What they keep or make of its weights
+    moves like the backbone."""
     layer_decay: float = 1.0
-    """Learning rate of a stage of the backbone as a multiple of that of the next one: below 1, early stages move less.
-    0.75 is usual for fine-tuning."""
+    """Learning rate of a stage of the backbone as a multiple of that of the next one, and behind the last of that of
+    the head: below 1, early stages move less. 0.75 is usual for fine-tuning. What temporal layers add is left out."""
     trainable: Literal["all", "temporal", "head"] = "all"
-    """What is trained: `all`, the `temporal` layers and the head on a backbone that stays as it is, or the `head` alone
-    (a linear probe)."""
+    """What is trained: `all`, the `temporal` layers and the head on a backbone that stays as it is with its batch
+    norms, or the `head` alone (a linear probe)."""
     reference_batch: int | None = None
     """Clips of a step that `learning_rate` is meant for. Where a step has another number of clips, over all processes
     and accumulated batches, the rate is scaled in proportion, and printed. Null: the rate is taken as it is."""
@@ -66,6 +67,8 @@ class OptimizerRecipe:
             True,
             "drop it",
         )
+        ahead = not self.nesterov or self.momentum > 0
+        check(ahead, "optimizer.momentum", "be above 0 for nesterov", self.momentum, "0.9 is usual")
         for name in ("bias_rate", "head_rate", "first_conv_rate", "temporal_rate"):
             value = getattr(self, name)
             check(0 < value < math.inf, f"optimizer.{name}", "be positive", value, "1 leaves the rate as it is")

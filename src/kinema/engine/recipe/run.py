@@ -32,4 +32,10 @@ class Recipe:
         """Checks the ranges."""
         check(0 <= self.seed < 2**32, "seed", "lie in [0, 2**32)", self.seed, "0 is the default")
         check(bool(self.out), "out", "name a folder", self.out, "runs/train is the default")
-        self.augment.check_batch(self.trainer.batch_size)
+        if self.trainer.batch_size != "auto":
+            self.augment.check_batch(self.trainer.batch_size)
+        side, rule = self.data.cache_short_side, f"be at least clip.crop ({self.clip.crop})"
+        check(side is None or side >= self.clip.crop, "data.cache_short_side", rule, side, "twice the crop is ample")
+        balanced, repeats = self.data.balance == "sampling", self.augment.repeats
+        rule, advice = "be 1 where data.balance is sampling", "balance with loss, or repeat no clips"
+        check(not balanced or repeats == 1, "augment.repeats", rule, repeats, advice)

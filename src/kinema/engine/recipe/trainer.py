@@ -21,8 +21,8 @@ class TrainerRecipe:
     min_steps: int | None = None
     """Optimization steps that a run has at least where `epochs` is null: little data is seen more often. Null: 300 from
     learned weights, 900 from random ones."""
-    batch_size: int = 8
-    """Clips of one step of the loader."""
+    batch_size: int | Literal["auto"] = 8
+    """Clips of one step of the loader; `auto`: as many as fit into memory."""
     accumulate: int = 1
     """Batches whose gradients are added up before the weights move."""
     clip_norm: float | None = 5.0
@@ -42,8 +42,8 @@ class TrainerRecipe:
     networks that no device holds; `auto` is `ddp`."""
     batch_norm: Literal["train", "partial", "frozen", "sync"] = "train"
     """Batch norm in training: `train`, by the statistics of each process's batch; `partial`, only the backbone's first
-    does so, all others keep what they have learned (TSN's partial BN); `frozen`, all keep it; `sync`, by the statistics
-    of the batches of all processes."""
+    does so, its others keep what they have learned (TSN's partial BN); `frozen`, all of the backbone's keep it; `sync`,
+    by the statistics of the batches of all processes. Those that temporal layers add are always trained with them."""
     ema: float | None = None
     """Decay of the moving average of the weights, which is then what is scored and saved; 0.9999 is usual for long
     runs. Null: no average."""
@@ -52,11 +52,14 @@ class TrainerRecipe:
     checkpoint_steps: int | None = 1000
     """Steps from one checkpoint to the next inside an epoch, beside the one at its end; null: only that one."""
     loggers: list[Logger] = field(default_factory=lambda: ["tensorboard"])
-    """Where curves go beside metrics.csv: `tensorboard`, `csv` (every logged step), `wandb`, `mlflow`, or several."""
+    """Where curves go beside metrics.csv: `tensorboard`, `csv` (every logged step), `wandb`, `mlflow`, or several; an
+    empty list: nowhere."""
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
-        for name in ("min_steps", "batch_size", "accumulate", "num_nodes", "patience", "checkpoint_steps"):
+        size = self.batch_size
+        check(size == "auto" or size >= 1, "trainer.batch_size", "be at least 1, or auto", size, "8 is the default")
+        for name in ("min_steps", "accumulate", "num_nodes", "patience", "checkpoint_steps"):
             number = getattr(self, name)
             check(
                 number is None or number >= 1,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import random
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +11,15 @@ from pickle import UnpicklingError
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.fabric.plugins.io import CheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from rich.console import Console
 
-from kinema.engine.training.ranks import gather_states, is_main, own_state
+from kinema.engine.training.optimizer import learning_rate_now
+from kinema.engine.training.progress import EpochMeans
+from kinema.engine.training.ranks import is_main
+from kinema.engine.training.stopping import Stop
 from kinema.models.weights import write_atomically
 
 METRICS = ("train_loss", "train_top1", "val_loss", "val_top1")
@@ -57,65 +58,40 @@ class AtomicCheckpointIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-class RandomStates(Callback):
-    """Keeps the states of all random generators in the checkpoint; an epoch begins with the state it would have had."""
-
-    def __init__(self) -> None:
-        """Starts with nothing loaded."""
-        self.loaded: dict[str, Any] | None = None
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns the states of all processes as values that load without unpickling."""
-        return {"ranks": gather_states(self._state())}
-
-    def _state(self) -> dict[str, Any]:
-        name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
-        return {
-            "python": random.getstate(),
-            "numpy": (name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), position, has_gauss, gauss),
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        }
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keeps the states until the next epoch begins."""
-        self.loaded = state_dict
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Sets the states of the checkpoint, once."""
-        if self.loaded is None:
-            return
-        state, self.loaded = own_state(self.loaded["ranks"]), None
-        random.setstate(state["python"])
-        name, keys, *rest = state["numpy"]
-        np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
-        torch.set_rng_state(state["torch"])
-        if state["cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["cuda"])
-
-
 class EpochLog(Callback):
     """Writes `metrics.csv`, one row an epoch; the rows are in the checkpoint, so that a resumed run has each once."""
 
-    def __init__(self, path: Path, *, console: Console | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        means: EpochMeans,
+        console: Console | None,
+        times: Callable[[], dict[str, float]] | None = None,
+    ) -> None:
         """Remembers where to write.
 
         Args:
             path: The file.
+            means: Of training.
             console: Where each epoch is also said in a line; none: nowhere.
+            times: Returns the last columns of an epoch that has ended: where its time went.
         """
+        self.times = times
         self.path = path
+        self.means = means
         self.console = console
         self.rows: list[dict[str, float | int | None]] = []
         self.started = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the rows so far."""
-        return {"rows": self.rows}
+        """Returns the rows so far, and the seconds of the epoch."""
+        return {"rows": self.rows, "seconds": time.monotonic() - self.started}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes the rows of the epochs that the checkpoint has seen."""
         self.rows = list(state_dict["rows"])
+        self.started = time.monotonic() - state_dict["seconds"]
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Starts the clock."""
@@ -126,8 +102,10 @@ class EpochLog(Callback):
         metrics = trainer.callback_metrics
         row: dict[str, float | int | None] = {"epoch": trainer.current_epoch}
         names = (*METRICS, "val_map") if "val_map" in metrics else METRICS  # where a video may show several classes
-        row |= {name: metrics[name].item() if name in metrics else None for name in names}
-        row |= {"lr": trainer.optimizers[0].param_groups[0]["lr"], "seconds": round(time.monotonic() - self.started, 3)}
+        values = {name: value.item() for name, value in metrics.items()} | self.means.result()
+        row |= {name: values.get(name) for name in names}
+        row |= {"lr": learning_rate_now(trainer.optimizers[0]), "seconds": round(time.monotonic() - self.started, 3)}
+        row |= self.times() if self.times is not None else {}
         self.rows.append(row)
         if not is_main():
             return
@@ -140,42 +118,85 @@ class EpochLog(Callback):
             self.console.print(_line(row, num_epochs=trainer.max_epochs), soft_wrap=True, highlight=False)
 
 
-class EpochCheckpoints(Checkpoint):
-    """After each epoch writes the checkpoint to resume from, and the weights if they are the best so far.
+class Checkpoints(Checkpoint):
+    """Writes the state to resume from: after each epoch, every so many steps inside it, and when a run is to end.
 
-    Best is the highest top-1 on the held-out videos, or the highest mean average precision where a video may show
-    several classes, and among equals, which few videos give often, the lowest loss.
+    Only between steps, so that no gradient that was added up is lost.
     """
 
-    def __init__(self, path: Path, *, save_best: Callable[[int], None]) -> None:
-        """Starts with no best epoch.
+    def __init__(self, path: Path, *, every: int | None, stop: Stop) -> None:
+        """Remembers where and when to write.
 
         Args:
             path: Where the checkpoint stands.
-            save_best: Writes the weights of an epoch.
+            every: Steps from one checkpoint to the next inside an epoch; none: none there.
+            stop: Whether the run is to end.
         """
         self.path = path
-        self.save_best = save_best
-        self.best: tuple[float, float] | None = None
-        self.best_epoch: int | None = None
+        self.every = every
+        self.stop = stop
+        self.in_validation = False
 
-    def state_dict(self) -> dict[str, Any]:
-        """Returns what was the best so far."""
-        return {"best": self.best, "best_epoch": self.best_epoch}
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """From now on a signal waits for the end of a step; Lightning's own way would end inside one."""
+        self.stop.waits = True
+        self.stop.listen()
+        trainer._signal_connector.received_sigterm = False
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes what was the best when the checkpoint was written."""
-        self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,  # noqa: ANN401
+        batch: Any,  # noqa: ANN401
+        batch_idx: int,
+    ) -> None:
+        """Writes where it is time to; after the last batch the end of the epoch is to come first."""
+        if (batch_idx + 1) % trainer.accumulate_grad_batches or batch_idx + 1 == trainer.num_training_batches:
+            return
+        due = self.every is not None and trainer.global_step % self.every == 0
+        self._write(trainer, due=due)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Writes if the run is to end; validation is then run as a whole when it goes on."""
+        self._leave_validation(trainer)
+
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,  # noqa: ANN401
+        batch: Any,  # noqa: ANN401
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """As at its start, where no other process waits: they may have other numbers of held-out batches."""
+        if trainer.world_size == 1:
+            self._leave_validation(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Writes both; the checkpoint last, so that it never knows of weights that are not there."""
-        metrics = trainer.callback_metrics
-        if "val_top1" in metrics:
-            score = (metrics.get("val_map", metrics["val_top1"]).item(), -metrics["val_loss"].item())
-            if self.best is None or score > self.best:
-                self.best, self.best_epoch = score, trainer.current_epoch
-                self.save_best(trainer.current_epoch)
-        trainer.save_checkpoint(self.path, weights_only=False)
+        """Writes, after the weights of the epoch, so that it never knows of weights that are not there."""
+        self._write(trainer, due=True)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Makes of a state inside a validation one before it, in the way that Lightning knows such a state by."""
+        if self.in_validation:
+            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
+            progress["total"] |= {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+            progress["current"] |= {"ready": 0, "started": 0, "processed": 0, "completed": 0}
+
+    def _leave_validation(self, trainer: L.Trainer) -> None:
+        self.in_validation = True
+        self._write(trainer, due=False)
+        self.in_validation = False
+
+    def _write(self, trainer: L.Trainer, *, due: bool) -> None:
+        """Writes if it is time to, or if a process has been asked to end; then ends the run."""
+        asked = trainer.strategy.reduce_boolean_decision(self.stop.signum is not None, all=False)
+        if due or asked:
+            trainer.save_checkpoint(self.path, weights_only=False)
+        if asked:
+            raise self.stop.error()
 
 
 def _line(row: dict[str, float | int | None], *, num_epochs: int | None) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from kinema.data.annotations import Sample, describe_format
@@ -17,10 +19,14 @@ from kinema.data.mirror import Mirrors, find_mirrors
 from kinema.data.pixels import PixelAugmentation
 from kinema.data.samplers import EpochBatches, EpochSampler, RepeatSampler
 from kinema.data.split.samples import split_samples
+from kinema.data.video.cached import FrameCache
 from kinema.data.views import Augmentation, grid_views
 from kinema.engine.fingerprint import fingerprint
+from kinema.engine.machine import num_cores
 from kinema.engine.read_data import read_place, read_place_quarantine
 from kinema.engine.recipe import AugmentRecipe, Recipe
+from kinema.engine.training.balance import balanced_sampler, count_classes
+from kinema.engine.training.epochs import batch_size_of
 from kinema.engine.training.ranks import num_local_ranks, num_ranks, rank
 from kinema.engine.training.run_folder import UNREADABLE
 from kinema.engine.training.unreadable import CollateReadable, ReadableClips, UnreadableVideos
@@ -47,11 +53,18 @@ class TrainingData:
     """What a person must know of them."""
     unreadable: UnreadableVideos
     """Counts the training videos that cannot be read."""
+    cache: FrameCache | None = None
+    """Where decoded frames are kept for later epochs."""
 
     @property
     def hash(self) -> str:
         """Hash of all videos, and of what is left out of them."""
         return f"{self.fingerprint['data']}{self.fingerprint.get('quarantine', '')}"
+
+    @cached_property
+    def class_counts(self) -> NDArray[np.int64]:
+        """Training videos of each class [K]."""
+        return count_classes(self.train, class_names=self.class_names, multi_label=self.multi_label)
 
 
 def read_data(recipe: Recipe) -> TrainingData:
@@ -139,13 +152,14 @@ def training_loader(recipe: Recipe, data: TrainingData, *, spec: ClipSpec) -> Da
         seed=recipe.seed,
         pixels=PixelAugmentation(**_fields_of(PixelAugmentation, recipe.augment)),
         index_cache=recipe.data.index_cache,
+        cache=data.cache,
     )
     workers = choose_workers(recipe.data.num_workers, num_videos=len(data.train))
     return DataLoader(
         ReadableClips(clips),
         batch_sampler=EpochBatches(
-            _training_sampler(recipe, len(data.train)),
-            batch_size=recipe.trainer.batch_size,
+            _training_sampler(recipe, data),
+            batch_size=batch_size_of(recipe.trainer),
             rank=rank(),
             num_ranks=num_ranks(),
         ),
@@ -157,12 +171,15 @@ def training_loader(recipe: Recipe, data: TrainingData, *, spec: ClipSpec) -> Da
     )
 
 
-def _training_sampler(recipe: Recipe, num_train: int) -> EpochSampler:
+def _training_sampler(recipe: Recipe, data: TrainingData) -> EpochSampler:
     """Returns the order of the training clips; several of each video where the recipe repeats them."""
+    if recipe.data.balance == "sampling":
+        names, multi_label = data.class_names, data.multi_label
+        return balanced_sampler(data.train, class_names=names, multi_label=multi_label, seed=recipe.seed)
     if recipe.augment.repeats == 1:
-        return EpochSampler(num_train, seed=recipe.seed)
-    repeats, batch_size = recipe.augment.repeats, recipe.trainer.batch_size * num_ranks()
-    return RepeatSampler(num_train, seed=recipe.seed, repeats=repeats, batch_size=batch_size)
+        return EpochSampler(len(data.train), seed=recipe.seed)
+    repeats, batch_size = recipe.augment.repeats, batch_size_of(recipe.trainer) * num_ranks()
+    return RepeatSampler(len(data.train), seed=recipe.seed, repeats=repeats, batch_size=batch_size)
 
 
 def _fields_of(cls: type, augment: AugmentRecipe) -> dict[str, Any]:
@@ -178,10 +195,11 @@ def validation_loader(recipe: Recipe, data: TrainingData, *, spec: ClipSpec) -> 
         data.val,
         spec=spec,
         views=grid_views(spec),
-        batch_size=recipe.trainer.batch_size,
+        batch_size=batch_size_of(recipe.trainer),
         num_workers=workers,
         persistent=True,
         index_cache=recipe.data.index_cache,
+        cache=data.cache and data.cache.for_evaluation(),
         together=True,
     )
 
@@ -193,5 +211,4 @@ def choose_workers(num_workers: int | None, *, num_videos: int) -> int:
     """
     if num_workers is not None:
         return num_workers
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(max(1, cores // num_local_ranks()), MAX_WORKERS, num_videos)
+    return min(max(1, num_cores() // num_local_ranks()), MAX_WORKERS, num_videos)

@@ -28,10 +28,16 @@ def min_steps(trainer: TrainerRecipe, *, random_weights: bool) -> int:
 
 def steps_per_epoch(trainer: TrainerRecipe, *, num_train: int) -> int:
     """Returns how often the weights move in an epoch."""
-    return math.ceil(math.ceil(num_train / (trainer.batch_size * num_ranks())) / trainer.accumulate)
+    return math.ceil(math.ceil(num_train / (batch_size_of(trainer) * num_ranks())) / trainer.accumulate)
 
 
 def epochs_of(trainer: TrainerRecipe) -> int:
     """Returns the epochs of a recipe in which nothing is left open."""
     assert trainer.epochs is not None
     return trainer.epochs
+
+
+def batch_size_of(trainer: TrainerRecipe) -> int:
+    """Returns the clips of a batch of a recipe in which nothing is left open."""
+    assert trainer.batch_size != "auto"
+    return trainer.batch_size

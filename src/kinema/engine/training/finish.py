@@ -16,9 +16,10 @@ from kinema.engine.recipe import Recipe
 from kinema.engine.recipe.files import recipe_to_json
 from kinema.engine.speech import say
 from kinema.engine.training import run_folder
-from kinema.engine.training.checkpoints import EpochCheckpoints
+from kinema.engine.training.best import BestEpoch
 from kinema.engine.training.data import TrainingData, choose_workers
-from kinema.engine.training.epochs import epochs_of
+from kinema.engine.training.epochs import batch_size_of
+from kinema.engine.training.origin import run_fingerprint
 from kinema.engine.training.ranks import is_main
 from kinema.engine.training.result import TrainingResult, summary
 from kinema.models.classifier import VideoClassifier
@@ -27,21 +28,22 @@ from kinema.wording import one_line
 
 
 def finish(
-    recipe: Recipe, data: TrainingData, model: VideoClassifier, *, best: EpochCheckpoints, console: Console
+    recipe: Recipe, data: TrainingData, model: VideoClassifier, *, best: BestEpoch, console: Console
 ) -> TrainingResult:
     """Writes the last weights, scores them, and says how it went."""
     out = Path(recipe.out)
-    num_epochs = epochs_of(recipe.trainer)
+    assert best.last_epoch is not None
     if is_main():
-        save_model(out / run_folder.LAST, model, metadata=metadata(recipe, data, epoch=num_epochs - 1))
+        save_model(out / run_folder.LAST, model, metadata=metadata(recipe, data, epoch=best.last_epoch))
     if is_main() and best.best_epoch is None:
-        save_model(out / run_folder.BEST, model, metadata=metadata(recipe, data, epoch=num_epochs - 1))
+        save_model(out / run_folder.BEST, model, metadata=metadata(recipe, data, epoch=best.last_epoch))
     chosen = np.random.default_rng(recipe.seed).permutation(len(data.train))[:MAX_TRAINING_CLIPS]
     result = TrainingResult(
         recipe=recipe,
         last=out / run_folder.LAST,
         best=out / run_folder.BEST,
-        best_epoch=num_epochs - 1 if best.best_epoch is None else best.best_epoch,
+        last_epoch=best.last_epoch,
+        best_epoch=best.last_epoch if best.best_epoch is None else best.best_epoch,
         best_score=best.best[0] if best.best else None,
         training=_score(recipe, model, [data.train[index] for index in sorted(chosen)], console=console),
         held_out=_score(recipe, model, data.val, console=console) if data.val else None,
@@ -65,7 +67,7 @@ def _score(recipe: Recipe, model: VideoClassifier, samples: Sequence[Sample], *,
         samples,
         views=grid_views(model.spec),
         protocol=protocol_name(1, 1, sampling=model.spec.sampling),
-        batch_size=recipe.trainer.batch_size,
+        batch_size=batch_size_of(recipe.trainer),
         num_workers=choose_workers(recipe.data.num_workers, num_videos=len(samples)),
         progress=console.is_terminal,
         together=True,
@@ -74,8 +76,10 @@ def _score(recipe: Recipe, model: VideoClassifier, samples: Sequence[Sample], *,
 
 def metadata(recipe: Recipe, data: TrainingData, *, epoch: int) -> dict[str, str]:
     """Returns what a weights file says of its origin."""
+    ema = recipe.trainer.ema
     return {
         "recipe": recipe_to_json(recipe),
-        "fingerprint": json.dumps(data.fingerprint),
+        "fingerprint": json.dumps(run_fingerprint(recipe, data)),
         "epoch": str(epoch),
+        **({} if ema is None else {"average": f"moving average of the weights, decay {ema} a step"}),
     }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -22,15 +23,19 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from kinema.data.video.opening import VideoError
 from kinema.engine.recipe import Recipe
 from kinema.engine.recipe.files import recipe_from_dict, recipe_to_yaml
+from kinema.engine.run_error import RunError
 from kinema.engine.training.processes import LAUNCHER, as_launched, num_devices
 from kinema.engine.training.ranks import is_launched, is_main
+from kinema.engine.training.stopping import GRACE_SECONDS, Terminated
 from kinema.wording import one_line
 
 if TYPE_CHECKING:
     from kinema.engine.training.result import TrainingResult
 
-SHUTDOWN_SECONDS = 20
-"""How long processes have to end before they are killed."""
+GIVEN = "given.json"
+"""File beside the recipe of the processes: names of what a person has given of it, where the rest may be chosen."""
+_SENTENCES = {"value": ValueError, "video": VideoError, "run": RunError, "system": OSError}
+"""Errors that say by themselves what to do."""
 
 
 def needs_launch(recipe: Recipe) -> bool:
@@ -50,7 +55,7 @@ def needs_launch(recipe: Recipe) -> bool:
     return num_devices(recipe.trainer) > 1
 
 
-def launch(recipe: Recipe, *, resume: bool, overwrite: bool) -> TrainingResult:
+def launch(recipe: Recipe, *, resume: bool, overwrite: bool, given: Collection[str] | None = None) -> TrainingResult:
     """Trains with as many processes as a recipe says, each of which runs `kinema train` with this recipe.
 
     Returns:
@@ -60,18 +65,31 @@ def launch(recipe: Recipe, *, resume: bool, overwrite: bool) -> TrainingResult:
         ValueError: What a process says of the recipe or the data.
         VideoError: What a process says of the videos.
         ChildProcessError: If a process ended in another way.
-        KeyboardInterrupt: If the run was interrupted.
+        RunError: What a process says of a run that cannot go on.
+        OSError: What a process says of the disk or the machine.
+        KeyboardInterrupt: If the run was interrupted (`Terminated`: by another signal).
     """
     recipe = as_launched(recipe)
     assert isinstance(recipe.trainer.devices, int)
     with tempfile.TemporaryDirectory(prefix="kinema-") as name:
         folder = Path(name)
         (folder / "recipe.yaml").write_text(recipe_to_yaml(recipe), encoding="utf-8")
+        if given is not None:
+            (folder / GIVEN).write_text(json.dumps(sorted(given)), encoding="utf-8")
         flags = ["--resume"] * resume + ["--overwrite"] * overwrite
         arguments = ("-m", "kinema", "train", "--config", str(folder / "recipe.yaml"), *flags)
         with _environment(recipe.trainer.devices, result=folder / "result.pt"), _own_signals():
             _run(arguments, num_processes=recipe.trainer.devices, folder=folder)
         return _read_result(folder / "result.pt")
+
+
+def given_to_launcher(given: Collection[str] | None) -> Collection[str] | None:
+    """Returns what a person has given of the recipe: to the process that started this one, if that was `launch`."""
+    file = os.environ.get(LAUNCHER)
+    if not file:
+        return given
+    stated = Path(file).parent / GIVEN
+    return frozenset(json.loads(stated.read_text(encoding="utf-8"))) if stated.is_file() else None
 
 
 def leave_result(result: TrainingResult) -> None:
@@ -99,6 +117,7 @@ def _read_result(file: Path) -> TrainingResult:
         recipe=recipe_from_dict(values["recipe"], source="the recipe of the run"),
         last=Path(values["last"]),
         best=Path(values["best"]),
+        last_epoch=values["last_epoch"],
         best_epoch=values["best_epoch"],
         best_score=values["best_score"],
         training=Evaluation(**values["training"]),
@@ -119,7 +138,7 @@ def _run(arguments: tuple[str, ...], *, num_processes: int, folder: Path) -> Non
         local_addr="127.0.0.1",
         logs_specs=DefaultLogsSpecs(log_dir=str(folder / "logs")),
         max_restarts=0,
-        shutdown_timeout=SHUTDOWN_SECONDS,
+        shutdown_timeout=GRACE_SECONDS,
     )
     try:
         elastic_launch(config, sys.executable)(*arguments)
@@ -128,7 +147,7 @@ def _run(arguments: tuple[str, ...], *, num_processes: int, folder: Path) -> Non
     except SignalException as error:
         if error.sigval == signal.SIGINT:
             raise KeyboardInterrupt from error
-        raise SystemExit(128 + error.sigval) from error
+        raise Terminated from error
 
 
 def _first_error(failures: dict[int, ProcessFailure]) -> BaseException:
@@ -146,10 +165,8 @@ def _first_error(failures: dict[int, ProcessFailure]) -> BaseException:
     kind, text = said.get("kind"), said.get("text", "")
     if kind == "interrupt":
         return KeyboardInterrupt()
-    if kind == "value":
-        return ValueError(text)
-    if kind == "video":
-        return VideoError(text)
+    if kind in _SENTENCES:
+        return _SENTENCES[kind](text)
     if kind == "fault" and os.environ.get("KINEMA_TRACEBACK") == "1":
         text = said["py_callstack"]
     elif kind == "fault":

@@ -53,18 +53,23 @@ def mix(
     return mixed.as_subclass(Tensor), soft
 
 
-def training_loss(logits: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> Tensor:
+def training_loss(logits: Tensor, targets: Tensor, *, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
     """Cross-entropy.
 
     Args:
         logits: Logits [N, K].
         targets: Labels [N], or soft targets [N, K].
         smoothing: Part of a target that is spread evenly over all classes.
+        weights: Of the classes [K]; each part of a target weighs as its class does. None: all weigh 1.
 
     Returns:
-        The mean over the clips, a scalar.
+        The sum over the clips, divided by their number and not by their weights, a scalar: whatever else stands in a
+        batch, a clip counts the same.
     """
-    return F.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
+    if weights is None:
+        return F.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
+    loss = F.cross_entropy(logits.float(), targets, weight=weights.float(), label_smoothing=smoothing, reduction="sum")
+    return loss / len(logits)
 
 
 def dominant_labels(targets: Tensor) -> Tensor:

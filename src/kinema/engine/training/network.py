@@ -10,12 +10,13 @@ from rich.console import Console
 from kinema.engine.recipe import Recipe
 from kinema.engine.speech import say, warn
 from kinema.engine.training.data import TrainingData, training_spec
+from kinema.engine.training.freezing import freeze
 from kinema.models.classifier import VideoClassifier, create_model
 from kinema.models.weights import initialize_from
 
 
 def make_model(recipe: Recipe, data: TrainingData, *, fresh: bool, console: Console) -> tuple[VideoClassifier, Recipe]:
-    """Builds the network with its first weights; returns the recipe with the choice of weights made.
+    """Builds the network with its first weights, of which some may be frozen; returns the recipe with that choice made.
 
     Where a checkpoint brings the weights (not fresh), none are looked for.
     """
@@ -36,6 +37,7 @@ def make_model(recipe: Recipe, data: TrainingData, *, fresh: bool, console: Cons
     lines = initialize_from(model, recipe.model.init) if recipe.model.init and fresh else model.notes
     for line in lines:
         say(console, line)
+    freeze(model, recipe)
     if not fresh:
         return model, recipe
     choice = True if choice == "auto" else choice

@@ -3,23 +3,83 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from kinema.engine.recipe import OptimizerRecipe
+from kinema.engine.recipe import OptimizerRecipe, TrainerRecipe
+from kinema.engine.training.epochs import batch_size_of
+from kinema.engine.training.freezing import describe_frozen
+from kinema.engine.training.param_groups import ParameterGroup, parameter_groups
+from kinema.engine.training.ranks import num_ranks
+from kinema.models.classifier import VideoClassifier
+
+WRAPPER = "_fsdp_wrapped_module."
+"""What FSDP adds to the names of parameters."""
 
 
-def make_optimizer(model: nn.Module, recipe: OptimizerRecipe) -> Optimizer:
-    """Returns the optimizer of a model; vectors (biases, batch norm) have no weight decay."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+def make_optimizer(
+    model: nn.Module, recipe: OptimizerRecipe, *, groups: Sequence[ParameterGroup], learning_rate: float
+) -> Optimizer:
+    """Returns the optimizer of a model.
+
+    Args:
+        model: The model, be it already wrapped for several processes.
+        recipe: Gives the kind of optimizer and its momentum.
+        groups: What moves at which rate, found before that.
+        learning_rate: Peak rate, of which those of the groups are multiples.
+    """
+    parameters = {name.replace(WRAPPER, ""): parameter for name, parameter in model.named_parameters()}
+    settings = [
+        {
+            "params": [parameters[name] for name in group.names],
+            "lr": learning_rate * group.rate,
+            "weight_decay": group.weight_decay,
+            "name": group.name,
+            "rate": group.rate,
+        }
+        for group in groups
     ]
     if recipe.name == "sgd":
-        return SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum)
-    return AdamW(groups, lr=recipe.learning_rate, betas=(recipe.momentum, 0.999))
+        return SGD(settings, lr=learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov)
+    return AdamW(settings, lr=learning_rate, betas=(recipe.momentum, 0.999))
+
+
+def learning_rate_now(optimizer: Optimizer) -> float:
+    """Returns the learning rate of which those of the groups are multiples, at this step."""
+    group = optimizer.param_groups[0]
+    return float(group["lr"] / group["rate"])
+
+
+def clips_per_step(trainer: TrainerRecipe) -> int:
+    """Returns how many clips the weights move by: those of all processes, and of the batches that are accumulated."""
+    return batch_size_of(trainer) * trainer.accumulate * num_ranks()
+
+
+def scaled_learning_rate(recipe: OptimizerRecipe, *, num_clips: int) -> float:
+    """Returns the peak learning rate for steps of so many clips: in proportion to them, where the recipe asks for it.
+
+    Linear scaling: Accurate, Large Minibatch SGD, 2017, https://arxiv.org/abs/1706.02677
+    """
+    if recipe.reference_batch is None:
+        return recipe.learning_rate
+    return recipe.learning_rate * num_clips / recipe.reference_batch
+
+
+def describe_optimizer(model: VideoClassifier, recipe: OptimizerRecipe, *, trainer: TrainerRecipe) -> list[str]:
+    """Says in lines for a person what moves at which rate, and what does not move.
+
+    Raises:
+        ValueError: If a rate concerns nothing that is trained, or the stages of the backbone cannot be told.
+    """
+    num_clips = clips_per_step(trainer)
+    rate = scaled_learning_rate(recipe, num_clips=num_clips)
+    scaled = f", scaled from {recipe.learning_rate:g} for {recipe.reference_batch} clips a step to {num_clips}"
+    lines = [f"optimizer: {recipe.name} at {rate:g}{scaled if rate != recipe.learning_rate else ''}"]
+    lines += [f"  {group}" for group in parameter_groups(model, recipe)]
+    frozen = describe_frozen(model)
+    return [*lines, frozen] if frozen else lines
 
 
 def learning_rate_factor(epoch: float, *, num_epochs: int, recipe: OptimizerRecipe) -> float:
@@ -31,11 +91,11 @@ def learning_rate_factor(epoch: float, *, num_epochs: int, recipe: OptimizerReci
         recipe: Gives warm-up and schedule.
 
     Returns:
-        A factor in (0, 1]; the warm-up climbs from a hundredth.
+        A factor in [0, 1]; the warm-up climbs from the recipe's start, in a straight line.
     """
     warmup = num_epochs / 20 if recipe.warmup_epochs is None else recipe.warmup_epochs
     if epoch < warmup:
-        return 0.01 + 0.99 * epoch / warmup
+        return recipe.warmup_start + (1 - recipe.warmup_start) * epoch / warmup
     if recipe.schedule == "constant":
         return 1.0
     if recipe.schedule == "steps":

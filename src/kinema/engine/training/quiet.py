@@ -22,9 +22,8 @@ def quiet_lightning() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=r".*does not have many workers")
             warnings.filterwarnings("ignore", message=r".*`training_step` returned `None`")  # no readable video in it
-            warnings.filterwarnings(
-                "ignore", message=r".*recommended to use `self.log\(.*sync_dist=True"
-            )  # all have it
+            warnings.filterwarnings("ignore", message=r".*your dataloader is not resumable")  # VideoTask sees to it
+            warnings.filterwarnings("ignore", message=r".*in eval mode at the start of training")  # what is frozen
             warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", category=FutureWarning)
             yield
     finally:
@@ -46,7 +45,7 @@ def plain_errors() -> Iterator[None]:
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):
             signal.signal(signal.SIGINT, handler)
-            raise KeyboardInterrupt from error
+            raise type(error.__context__)() from error
         raise
     except VideoError as error:
         line = str(error).strip().splitlines()[-1]

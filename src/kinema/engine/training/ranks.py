@@ -77,13 +77,8 @@ def add_up(counts: Sequence[int]) -> list[int]:
     return sums.tolist()
 
 
-def gather_states(own: T) -> list[T]:
-    """Returns the states of all processes, for a checkpoint that the first one writes."""
-    return gather(own)
-
-
 def own_state(states: Sequence[T]) -> T:
-    """Returns this process's part of what `gather_states` gave.
+    """Returns this process's part of what `gather` gave.
 
     Raises:
         ValueError: If as many processes did not train together then.

@@ -21,8 +21,10 @@ class TrainingResult:
     """Weights after the last epoch."""
     best: Path
     """Weights of the epoch that was best on the held-out videos; the last ones where none are held out."""
+    last_epoch: int
+    """That epoch, counted from 0; patience may have ended the run before the recipe's last one."""
     best_epoch: int
-    """That epoch, counted from 0."""
+    """The best epoch, counted from 0."""
     best_score: float | None
     """Its held-out top-1, or mean average precision where a video may show several classes: chosen as the highest, so
     it flatters."""
@@ -39,10 +41,9 @@ def summary(result: TrainingResult) -> Table:
     table = Table("weights", "epoch", f"training {name}", f"held-out {name}", "95 % interval", title=training.protocol)
     interval = held_out and held_out.mean_average_precision is None
     low, high = held_out.interval if held_out else (0.0, 0.0)
-    num_epochs = result.recipe.trainer.epochs
     table.add_row(
         result.last.name,
-        f"{num_epochs}",
+        f"{result.last_epoch + 1}",
         f"{training.score:.1%} of {training.num_clips}",
         f"{held_out.score:.1%} of {held_out.num_clips}" if held_out else "none held out",
         f"{low:.1%} to {high:.1%}" if interval else "",

@@ -13,23 +13,28 @@ from kinema.engine.recipe.files import load_yaml, recipe_from_dict
 RECIPE = "recipe.yaml"
 METRICS = "metrics.csv"
 UNREADABLE = "unreadable.jsonl"
+LOST = "lost.jsonl"
+"""The videos of the step in which a run lost its numbers."""
+FINGERPRINTS = "fingerprints.jsonl"
+"""Where and on what the run was begun and gone on with, a line for each change."""
 CHECKPOINT = "checkpoints/last.ckpt"
 LAST = "last.safetensors"
 BEST = "best.safetensors"
 LOGS = "logs"
 MARK = ".kinema-run"
 """An empty file that says: what lies here by these names a run has written."""
-_OWN = (RECIPE, METRICS, UNREADABLE, str(Path(CHECKPOINT).parent), LAST, BEST, LOGS)
+_OWN = (RECIPE, METRICS, UNREADABLE, LOST, FINGERPRINTS, str(Path(CHECKPOINT).parent), LAST, BEST, LOGS)
 
 FREE_ON_RESUME = frozenset(
     {
         *("out", "data.root", "data.annotations", "data.class_list", "data.quarantine", "data.num_workers"),
-        *("data.max_unreadable", "model.init", "trainer.accelerator"),
+        *("data.max_unreadable", "data.cache", "data.cache_folder", "model.init", "trainer.accelerator"),
+        *("trainer.checkpoint_steps", "trainer.loggers"),
     }
 )
-"""What may differ when a run goes on: where things lie, on what it computes, and when it gives up."""
+"""What may differ when a run goes on: where things lie, on what it computes, what it keeps, and when it gives up."""
 
-OPEN = frozenset({"model.pretrained", "trainer.epochs", "trainer.precision"})
+OPEN = frozenset({"model.pretrained", "trainer.batch_size", "trainer.epochs", "trainer.precision"})
 """What a recipe may leave open and a run decides when it begins."""
 
 
@@ -56,7 +61,7 @@ def check_free(out: Path) -> None:
         ValueError: If it does.
     """
     check_removable(out)
-    if (out / MARK).exists():
+    if (out / MARK).exists() and (out / RECIPE).exists():  # without it, it was killed before it had begun
         raise ValueError(
             f"out must be a folder without a run, got {out}, which holds one; go on with --resume, "
             "choose another --out, or begin anew with --overwrite"
@@ -110,7 +115,12 @@ def continued_recipe(stored: Recipe, given: Recipe) -> Recipe:
     return replace(
         given,
         model=replace(given.model, pretrained=stored.model.pretrained),
-        trainer=replace(given.trainer, epochs=stored.trainer.epochs, precision=stored.trainer.precision),
+        trainer=replace(
+            given.trainer,
+            batch_size=stored.trainer.batch_size,
+            epochs=stored.trainer.epochs,
+            precision=stored.trainer.precision,
+        ),
     )
 
 

@@ -5,13 +5,15 @@ Shapes: N clips, T frames, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
+from torch.distributed.tensor import DTensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
@@ -21,10 +23,19 @@ from kinema.data.views import protocol_name
 from kinema.engine.evaluate import Scores
 from kinema.engine.multi_label import multi_label_loss
 from kinema.engine.recipe import Recipe
+from kinema.engine.training.accumulation import share_of_step
+from kinema.engine.training.finite import FiniteNumbers, advice_for
 from kinema.engine.training.loss import dominant_labels, mix, training_loss
-from kinema.engine.training.optimizer import learning_rate_factor, make_optimizer
-from kinema.engine.training.ranks import num_ranks, share_buffers
-from kinema.engine.training.sharded import copy_whole, shard
+from kinema.engine.training.optimizer import (
+    clips_per_step,
+    learning_rate_factor,
+    make_optimizer,
+    scaled_learning_rate,
+)
+from kinema.engine.training.param_groups import parameter_groups
+from kinema.engine.training.progress import EpochMeans
+from kinema.engine.training.ranks import share_buffers
+from kinema.engine.training.sharded import copy_whole, lies_in_parts, shard
 from kinema.engine.training.shares import clips_of_step, idle_loss, share_of
 from kinema.engine.training.unreadable import UnreadableVideos
 from kinema.engine.view_loader import ViewBatch
@@ -48,6 +59,9 @@ class VideoTask(L.LightningModule):
         steps_per_epoch: int,
         data_hash: str,
         unreadable: UnreadableVideos | None = None,
+        scored: VideoClassifier | None = None,
+        class_weights: Tensor | None = None,
+        finite: FiniteNumbers | None = None,
     ) -> None:
         """Remembers what the hooks need.
 
@@ -60,45 +74,58 @@ class VideoTask(L.LightningModule):
             steps_per_epoch: Optimization steps of an epoch.
             data_hash: Of the dataset; a run is not resumed on another one.
             unreadable: Counts the videos whose clips are missing in a batch.
+            scored: What validation scores; by default the model itself.
+            class_weights: What the classes weigh in the loss [K]; none: all the same.
+            finite: Stops the run where its numbers are lost.
         """
         super().__init__()
         self.model = model
         self.train_loader = train_loader
         self.val_loader = val_loader
         self.recipe = recipe
+        self.groups = parameter_groups(model, recipe.optimizer)
         self.num_epochs = num_epochs
         self.steps_per_epoch = steps_per_epoch
         self.data_hash = data_hash
         self.unreadable = unreadable
+        self.finite = finite
         self.scores: Scores | None = None
-        self.whole = (model,)  # in a tuple, so that checkpoints do not have it beside the one that is trained
+        self.means = EpochMeans("train_loss", "train_top1")
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", class_weights, persistent=False)
+        self.whole = (scored or model,)  # in a tuple, so that checkpoints do not have it beside what is trained
+        self.is_divided = False
 
     @property
     def scored(self) -> VideoClassifier:
-        """The network that is scored and saved: the one that is trained, or a whole one where that lies in parts."""
+        """The network that is scored and saved: what is trained, its average, or a whole one where it lies in parts."""
         return self.whole[0]
 
     def configure_model(self) -> None:
-        """Divides the weights over the processes where the recipe says so; the network that was given stays whole."""
-        if self.recipe.trainer.strategy == "fsdp" and num_ranks() > 1 and self.scored is self.model:
-            self.model = copy.deepcopy(self.scored).to(memory_format=torch.contiguous_format)  # as fully_shard wants it
+        """Divides the weights over the processes where the recipe says so."""
+        if lies_in_parts(self.recipe.trainer) and not self.is_divided:
+            self.is_divided = True
             assert self.device_mesh is not None
             shard(self.model, self.device_mesh["data_parallel"])
+            self.groups = parameter_groups(self.model, self.recipe.optimizer)
 
     def take_whole(self) -> None:
         """Gives the network that is scored the weights that are trained, the same in all processes."""
-        if self.scored is not self.model:
+        if self.is_divided:
             copy_whole(self.model, self.scored)
             self.scored.to(self.device)
         share_buffers(self.scored)
 
     def train_dataloader(self) -> DataLoader[TrainingItem]:
-        """Returns the loader, at the epoch that begins.
+        """Returns the loader, at the epoch that begins, or in it where a resumed run goes on.
 
         Lightning begins to iterate before it first tells the sampler the epoch, which after a resume is not the first.
         """
-        assert isinstance(self.train_loader.batch_sampler, EpochBatches)
-        self.train_loader.batch_sampler.sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
+        batches, loop = self.train_loader.batch_sampler, self.trainer.fit_loop
+        assert isinstance(batches, EpochBatches)
+        epoch = loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+        batches.sampler.set_epoch(epoch)
+        batches.start = (epoch, loop.epoch_loop.batch_progress.current.ready if loop.restarting else 0)
         return self.train_loader
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -111,13 +138,11 @@ class VideoTask(L.LightningModule):
         Mixing depends on (seed, epoch, batch_idx) alone.
 
         Raises:
-            ValueError: If the loss is not finite.
             VideoError: If too many videos cannot be read.
         """
         if not (num_clips := clips_of_step(batch, self.unreadable)):
             return None
         if "clip" not in batch:
-            self._log_step(torch.zeros(()), torch.zeros(()), num_clips=0)
             return idle_loss(self.model)
         clips, targets = batch["clip"], torch.as_tensor(batch["label"])
         augment, num_classes = self.recipe.augment, len(self.model.spec.class_names)
@@ -125,23 +150,51 @@ class VideoTask(L.LightningModule):
         clips, targets = mix(clips, targets, augment=augment, num_classes=num_classes, key=key)
         logits = self.model(clips)  # [N, K]
         if self.model.spec.multi_label:
-            loss = multi_label_loss(logits, targets, smoothing=augment.label_smoothing)
+            loss = multi_label_loss(logits, targets, smoothing=augment.label_smoothing, weights=self.class_weights)
             right = targets.gather(1, logits.argmax(dim=1, keepdim=True))
         else:
-            loss = training_loss(logits, targets, smoothing=augment.label_smoothing)
+            loss = training_loss(logits, targets, smoothing=augment.label_smoothing, weights=self.class_weights)
             right = logits.argmax(dim=1) == dominant_labels(targets)
-        if not torch.isfinite(loss):
-            self._refuse(loss, torch.as_tensor(batch["index"]))
-        self._log_step(loss.detach(), right.float().mean(), num_clips=len(clips))
-        return loss * share_of(len(clips), num_clips)
+        if self.finite is not None:
+            self.finite.note(torch.as_tensor(batch["index"]), loss, logits)
+        self.means.add({"train_loss": loss.detach(), "train_top1": right.float().mean()}, num_clips=len(clips))
+        return loss * share_of(len(clips), num_clips) * self._share_of_step(batch_idx)
 
-    def _log_step(self, loss: Tensor, top1: Tensor, *, num_clips: int) -> None:
-        """Logs what an epoch takes the mean of, over all clips of all processes."""
-        weight = num_clips * num_ranks()  # Lightning divides the sum over processes by their number, and rounds
-        metrics = {"train_loss": loss, "train_top1": top1}
-        self.log_dict(
-            metrics, on_step=False, on_epoch=True, prog_bar=True, batch_size=weight, sync_dist=num_ranks() > 1
-        )
+    def _share_of_step(self, batch_idx: int) -> float:
+        """Returns the factor of a batch's loss in its step."""
+        batches, accumulate = self.train_loader.batch_sampler, self.recipe.trainer.accumulate
+        assert isinstance(batches, EpochBatches)
+        together = batches.batch_size * batches.num_ranks
+        return share_of_step(batch_idx, num_clips=len(batches.sampler), batch_size=together, accumulate=accumulate)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Shortens the gradient to the recipe's norm, once it is known to be finite."""
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+        if self.finite is not None:
+            scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+            trainer = self.recipe.trainer
+            self.finite.check(
+                norm.full_tensor() if isinstance(norm, DTensor) else norm,  # each process may have a part of it
+                scale=scaler.get_scale() if scaler is not None else None,
+                epoch=self.current_epoch,
+                advice=advice_for(trainer.precision, trainer.clip_norm),
+            )
+        if gradient_clip_val is not None:
+            clip_grads_with_norm_(parameters, gradient_clip_val, norm)
+
+    def on_train_epoch_start(self) -> None:
+        """Starts new means; Lightning leaves this out where a resumed run goes on inside an epoch."""
+        self.means.reset()
+
+    def on_train_epoch_end(self) -> None:
+        """Logs the means."""
+        self.log_dict(self.means.result(), prog_bar=True)
 
     def on_validation_epoch_start(self) -> None:
         """Starts a new tally."""
@@ -178,7 +231,9 @@ class VideoTask(L.LightningModule):
                 step / self.steps_per_epoch, num_epochs=self.num_epochs, recipe=self.recipe.optimizer
             )
 
-        optimizer = make_optimizer(self.model, self.recipe.optimizer)
+        recipe = self.recipe.optimizer
+        rate = scaled_learning_rate(recipe, num_clips=clips_per_step(self.recipe.trainer))
+        optimizer = make_optimizer(self.model, recipe, groups=self.groups, learning_rate=rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
@@ -196,12 +251,3 @@ class VideoTask(L.LightningModule):
                 "data.root must hold the videos that the run began with, got other ones; "
                 "put them back, or start a new run from its weights with --model.init"
             )
-
-    def _refuse(self, loss: Tensor, indices: Tensor) -> None:
-        """Stops a run whose loss is lost."""
-        samples = self.train_loader.dataset.samples  # type: ignore[attr-defined]
-        names = ", ".join(samples[index].name for index in indices.tolist()[:3])
-        raise ValueError(
-            f"loss must stay finite, got {loss.item()} in epoch {self.current_epoch + 1} at {names}; lower "
-            "--optimizer.learning_rate, lower --trainer.clip_norm, or train with --trainer.precision 32-true"
-        )
