@@ -11,7 +11,7 @@ from kinema.data.annotations import Sample
 from kinema.engine.evaluate import Scores
 from kinema.engine.evaluate_weights import evaluate_weights
 from kinema.engine.training import ranks
-from kinema.engine.training.checkpoints import EpochCheckpoints
+from kinema.engine.training.checkpoints import Checkpoints
 from kinema.engine.training.processes import together
 from kinema.engine.training.train import train
 
@@ -54,13 +54,13 @@ def score_each_alone(names):
 
 def train_one_epoch(recipe):
     """Trains until the checkpoint of the first epoch is written, and is then cut off."""
-    save = EpochCheckpoints.on_train_epoch_end
+    save = Checkpoints.on_train_epoch_end
 
     def save_and_stop(self, trainer, pl_module):
         save(self, trainer, pl_module)
         raise RuntimeError("cut off")
 
-    EpochCheckpoints.on_train_epoch_end = save_and_stop
+    Checkpoints.on_train_epoch_end = save_and_stop
     train_quietly(recipe)
 
 

@@ -378,6 +378,7 @@ def test_each_of_several_lists_is_checked_by_itself(videos, tmp_path, capsys):
     (root / "train_newer.txt").write_text("b.mp4 1\nx.mp4 0\ny.mp4 0\n")
     (root / "classes.txt").write_text("jump\nwalk\n")
     (root / "notes.txt").write_text("some words\non the data\n")
+    (root / "sizes.csv").write_text("video,bytes\na.mp4,12\n")
     assert main(["data", "check", str(root), "--num_workers", "0", "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert [
@@ -393,7 +394,7 @@ def test_each_of_several_lists_is_checked_by_itself(videos, tmp_path, capsys):
     assert kinds["missing"]["items"][2]["of"] == str(root / "train_old.csv")
     assert [item["name"] for item in kinds["unlisted"]["items"]] == ["c.mp4"]
     assert (found["format"], found["rows"], found["videos"]) == (None, 7, 5)
-    assert found["notes"] == ["left aside, in no format that is known: notes.txt"]
+    assert found["notes"] == [f"left aside, in no format that is known: {name}" for name in ("notes.txt", "sizes.csv")]
     assert main(["data", "check", str(root), "--num_workers", "0"]) == 1
     printed = capsys.readouterr().out
     assert "3 lists, each by itself" in " ".join(printed.split())
@@ -548,3 +549,14 @@ def test_real_odd_videos_are_remarked_on(shared_dir):
     assert found["variable_rate"] == ["torchcodec_nasa_13013_vfr.mp4"]
     assert found["turned"] == ["decord_video_90.mov", "torchcodec_nasa_13013_rotated.mp4"]
     assert found["unreadable"] == ["decord_corrupted.mp4"]
+
+
+def test_a_list_beside_which_too_much_lies_is_a_fault_of_that_list(tmp_path):
+    (tmp_path / "something-something-v1-train.csv").write_text("1;jump\n2;walk\n")
+    for name in ("old", "new"):
+        (tmp_path / f"something-something-v1-labels.{name}.csv").write_text("jump\nwalk\n")
+    result = checked(tmp_path)
+    reason = reasons(result, "annotations")[str(tmp_path / "something-something-v1-train.csv")]
+    assert "there must be one list for each split, got" in reason
+    assert "--annotations" in reason
+    assert "data.annotations" not in reason

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from kinema.cli import (
@@ -23,45 +22,20 @@ from kinema.cli import (
     fuse,
     hub,
     networks,
+    train,
     weights,
 )
 
 if TYPE_CHECKING:
     from kinema.demo.config import DemoConfig
     from kinema.engine.arguments import CommandParser
-    from kinema.engine.recipe import Accelerator, EvaluationRecipe, Recipe
+    from kinema.engine.recipe import Accelerator, EvaluationRecipe
 
 OK = 0
 UNREADABLE = 1
 """Exit status where a file could not be read, or a run could not go on."""
 USAGE = 2
 INTERRUPTED = 130
-TERMINATED = 143
-
-
-def train(recipe: Recipe, *, resume: bool, overwrite: bool, given: Collection[str] | None) -> int:
-    """Trains a network on videos; prints what it found and how well it does, and writes weights into --out.
-
-    Without --config, network, size of the clips, batch, balance and cache are chosen by the data and the machine.
-    """
-    from kinema.engine.training.launch import launch, needs_launch
-    from kinema.engine.training.ranks import is_main
-    from kinema.engine.training.stopping import Terminated
-
-    try:
-        if needs_launch(recipe):
-            launch(recipe, resume=resume, overwrite=overwrite, given=given)
-        else:
-            from kinema.engine.training.train import train as run
-
-            run(recipe, resume=resume, overwrite=overwrite, given=given)
-    except KeyboardInterrupt as error:
-        terminated = isinstance(error, Terminated)
-        if is_main():
-            state = "terminated" if terminated else "interrupted"
-            print(f"kinema: {state}; go on with: kinema train --resume --out {quote(recipe.out)}", file=sys.stderr)
-        return TERMINATED if terminated else INTERRUPTED
-    return OK
 
 
 def evaluate(weights: str, recipe: EvaluationRecipe, *, json_file: str | None) -> int:
@@ -120,35 +94,6 @@ def demo(config: DemoConfig) -> int:
 
     run_demo(config)
     return OK
-
-
-def _train_arguments(parser: CommandParser) -> None:
-    parser.add_dataclass("kinema.engine.recipe", "Recipe", config=True)
-    parser.add_flag("--resume", help="Go on with the run in --out, with the recipe that stands there.")
-    parser.add_flag("--overwrite", help="Remove the run in --out and begin anew.")
-
-
-def _run_train(values: dict[str, Any], argv: Sequence[str]) -> int:
-    from kinema.engine.recipe import Recipe
-    from kinema.engine.recipe.files import build
-    from kinema.engine.training.run_folder import RECIPE, stored_recipe
-    from kinema.wording import check
-
-    resume, overwrite = values.pop("resume"), values.pop("overwrite")
-    if resume and overwrite:
-        raise ValueError("overwrite must not be given with resume, got both; choose one of them")
-    if resume:
-        out = Path(values["out"])
-        stored_recipe(out)
-        parser = make_parser("train")
-        values = parser.parse(["--config", str(out / RECIPE), *argv])
-        del values["resume"], values["overwrite"]
-        values["out"] = str(out)  # where the run lies now
-    recipe = build(Recipe, values)
-    check(bool(recipe.data.root), "data.root", "name the folder of the videos", None, "add --data.root FOLDER")
-    given = make_parser("train").given(argv)
-    whole = resume or "config" in given
-    return train(recipe, resume=resume, overwrite=overwrite, given=None if whole else given)
 
 
 def _evaluate_arguments(parser: CommandParser) -> None:
@@ -211,7 +156,7 @@ class Command:
 
 COMMANDS = {
     "demo": Command(demo, _demo_arguments, _run_demo),
-    "train": Command(train, _train_arguments, _run_train),
+    "train": Command(train.train, train.train_arguments, train.run_train),
     "evaluate": Command(evaluate, _evaluate_arguments, _run_evaluate),
     "predict": Command(predict, _predict_arguments, _run_predict),
     "profile": Command(networks.profile, networks.profile_arguments, networks.run_profile),

@@ -13,6 +13,7 @@ import numpy as np
 
 from kinema.data.annotations import Annotations, Sample, Source
 from kinema.data.annotations.class_list import is_class_list
+from kinema.data.annotations.csv_header import csv_files
 from kinema.data.annotations.faults import Faults, SeveralListsError
 from kinema.data.annotations.formats import AUTO, FORMATS, UnknownFormatError, detect_format
 from kinema.data.annotations.list_layout import LAYOUTS
@@ -120,10 +121,11 @@ def _check_each(result: Check, config: CheckConfig, *, cache: Cache, progress: P
     apart: list[Path] = []
     paths: dict[str, None] = {}
     for file in source.files(".*"):
+        alone = replace(source, annotations=file)
         if config.class_list and file.resolve() == Path(config.class_list).resolve():
             continue
         try:
-            format = detect_format(replace(source, annotations=file))
+            format = detect_format(alone)
         except UnknownFormatError:
             apart += [] if is_class_list(file) else [file]
             continue
@@ -131,8 +133,15 @@ def _check_each(result: Check, config: CheckConfig, *, cache: Cache, progress: P
             format = ""
         if is_class_list(file) and format not in LAYOUTS:
             continue
+        if format == "csv" and not csv_files(alone, ("path",)):  # taken for one by its suffix alone
+            apart.append(file)
+            continue
         one = Check(root=result.root, decode=config.decode)
-        paths |= dict.fromkeys(_check_one(one, replace(config, annotations=str(file)), cache=cache, progress=progress))
+        try:
+            named = replace(config, annotations=str(file))
+            paths |= dict.fromkeys(_check_one(one, named, cache=cache, progress=progress))
+        except SeveralListsError as error:  # of what lies beside it, such as two lists of classes
+            one.findings = found("annotations", [Item(name=str(file), reason=str(error))])
         one.annotations = (str(file), *(path for path in one.annotations if path != str(file)))
         result.lists.append(one)
     result.annotations = tuple(dict.fromkeys(path for one in result.lists for path in one.annotations))

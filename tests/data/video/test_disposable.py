@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 import av
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from counting import rgb_of, write_counting_video
 from kinema.data.video.disposable import UNKNOWN, disposable_packets, layer_reader
 from kinema.data.video.opening import open_video
+from kinema.data.video.packet_index import _reordering
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +71,26 @@ def test_a_packets_layer(codec: str, extradata: bytes | None, data: bytes, layer
     read = layer_reader(codec, extradata)
     assert read is not None
     assert read(memoryview(data)) == layer
+
+
+_CONTENT = st.one_of(st.binary(max_size=12), st.binary(min_size=1, max_size=4).map(lambda unit: _units(unit + b"x")))
+
+
+@given(st.sampled_from([("h264", _AVCC), ("hevc", _HVCC), ("h264", None), ("mpeg4", None)]), st.lists(_CONTENT))
+def test_any_bytes_have_a_layer_whatever_was_read_before(codec: tuple[str, bytes | None], packets: list[bytes]) -> None:
+    read = layer_reader(*codec)
+    assert read is not None
+    layers = [read(memoryview(data)) for data in packets]
+    for data, layer in zip(packets, layers, strict=True):
+        alone = layer_reader(*codec)
+        assert alone is not None
+        assert alone(memoryview(data)) == layer
+
+
+@given(st.lists(st.integers(0, 40), unique=True, max_size=40))
+def test_how_many_frames_wait_for_another(times: list[int]) -> None:
+    waiting = [sum(earlier > time for earlier in times[:place]) for place, time in enumerate(times)]
+    assert _reordering(times) == max(waiting, default=0)
 
 
 def test_other_codecs_have_no_pictures_to_skip() -> None:

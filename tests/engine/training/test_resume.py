@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from kinema.cli import main
 from kinema.engine.training import run_folder
+from kinema.engine.training.checkpoints import AtomicCheckpointIO
 from kinema.engine.training.stopping import Terminated
 from kinema.engine.training.task import VideoTask
 from kinema.engine.training.train import train

@@ -7,10 +7,11 @@ one of a lower sub-layer. MPEG-4 part 2: a B-VOP (ISO/IEC 14496-2, 6.3.5). A pac
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 # Of a packet: the temporal sub-layer it is in, and whether no other picture of that sub-layer is predicted from it.
 Layer = tuple[int, bool]
@@ -38,8 +39,7 @@ def layer_reader(codec: str, extradata: bytes | None) -> Callable[[memoryview], 
     read = _h264_layer if codec == "h264" else _hevc_layer
     place = 4 if codec == "h264" else 21
     if extradata and len(extradata) > place and extradata[0] == 1:
-        num_bytes = (extradata[place] & 3) + 1
-        return lambda data: read(data, _by_length(data, num_bytes))
+        return _length_reader(read, (extradata[place] & 3) + 1)
     return lambda data: read(data, _by_start_code(data))
 
 
@@ -48,6 +48,23 @@ def disposable_packets(layers: list[Layer]) -> frozenset[int]:
     highest = max((layer for layer, _ in layers), default=0)
     wanted = highest, True
     return frozenset([number for number, layer in enumerate(layers) if layer == wanted])
+
+
+def _length_reader(read: Callable[[memoryview, Iterable[int]], Layer], num_bytes: int) -> Callable[[memoryview], Layer]:
+    """Read packets of units behind their lengths; for one unit alone, as in most packets, its header tells all."""
+    unpack = Struct(">IH").unpack_from
+    known: dict[int, Layer] = {}
+
+    def layer(data: memoryview) -> Layer:
+        if num_bytes == 4 and len(data) > 5:
+            size, header = unpack(data)
+            if size == len(data) - 4:
+                if header not in known:
+                    known[header] = read(data, (4,))
+                return known[header]
+        return read(data, _by_length(data, num_bytes))
+
+    return layer
 
 
 def _by_length(data: memoryview, num_bytes: int) -> Iterator[int]:
@@ -72,7 +89,7 @@ def _by_start_code(data: memoryview) -> Iterator[int]:
         place = content.find(b"\x00\x00\x01", place + 3)
 
 
-def _h264_layer(data: memoryview, starts: Iterator[int]) -> Layer:
+def _h264_layer(data: memoryview, starts: Iterable[int]) -> Layer:
     pictures = 0
     for start in starts:
         if start < 0:
@@ -85,7 +102,7 @@ def _h264_layer(data: memoryview, starts: Iterator[int]) -> Layer:
     return 0, pictures > 0
 
 
-def _hevc_layer(data: memoryview, starts: Iterator[int]) -> Layer:
+def _hevc_layer(data: memoryview, starts: Iterable[int]) -> Layer:
     temporal, unused = -1, True
     for start in starts:
         if start < 0:
@@ -103,6 +120,5 @@ def _hevc_layer(data: memoryview, starts: Iterator[int]) -> Layer:
 
 def _mpeg4_layer(data: memoryview) -> Layer:
     """Say whether a packet is one B-VOP and nothing else."""
-    content = bytes(data)
-    alone = content.startswith(_VOP) and len(content) > 4 and content[4] >> 6 == 2 and content.find(_VOP, 4) < 0
-    return 0, alone
+    begins = len(data) > 4 and data[4] >> 6 == 2
+    return 0, begins and bytes(data).rfind(_VOP) == 0

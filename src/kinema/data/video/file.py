@@ -217,17 +217,18 @@ class VideoFile(Video):
         ]
         promised = sorted(times[packet] for packet in fed if index.shown[packet] and times[packet] >= first_time)
         place = 0
-        for frame in self._feed(fed):
-            time = frame.pts
-            if time is not None and time < first_time:
-                continue  # leads an open group of pictures: belongs to the group before
-            if place == len(promised) or time != promised[place]:
-                raise self._broken("is not where its packet says", promised, place)
-            if frame.is_corrupt or (time == first_time and not frame.key_frame):
-                raise self._broken("is damaged or no keyframe", promised, place)
-            place += 1
-            if time in number_of:
-                yield number_of[time], frame
+        for frames in self._feed(fed):
+            for frame in frames:
+                time = frame.pts
+                if time is not None and time < first_time:
+                    continue  # leads an open group of pictures: belongs to the group before
+                if place == len(promised) or time != promised[place]:
+                    raise self._broken("is not where its packet says", promised, place)
+                if frame.is_corrupt or (time == first_time and not frame.key_frame):
+                    raise self._broken("is damaged or no keyframe", promised, place)
+                place += 1
+                if time in number_of:
+                    yield number_of[time], frame
         if place < len(promised):
             raise self._broken("is missing", promised, place)
 
@@ -236,8 +237,8 @@ class VideoFile(Video):
         number = bisect_left(index.frames, promised[min(place, len(promised) - 1)], key=index.pts.__getitem__)
         return BrokenPromiseError(f"frame {number}, at {number / self.fps:.2f} s, {what}")
 
-    def _feed(self, packets: Sequence[int]) -> Iterator[VideoFrame]:
-        """Decode some packets on their own, from a keyframe on."""
+    def _feed(self, packets: Sequence[int]) -> Iterator[list[VideoFrame]]:
+        """Decode some packets on their own, from a keyframe on; yield what each gives."""
         if not self._primed:
             self._primed = True
             if packets[0] and self._index.first_tells_encoder:
@@ -248,9 +249,9 @@ class VideoFile(Video):
         try:
             for packet in self._source.packets(packets):
                 context = self._source.context  # of the container that a seek may have opened again
-                yield from context.decode(packet)
+                yield context.decode(packet)
             if context is not None:
-                yield from context.decode(None)
+                yield context.decode(None)
         finally:
             if context is not None:
                 context.flush_buffers()

@@ -12,6 +12,7 @@ from kinema.data.video.packet_index import PacketIndex
 from kinema.data.video.packet_source import KeptPackets, PacketSource, SoughtPackets
 from kinema.data.video.shards import num_bytes
 from kinema.data.video.stream import open_stream
+from kinema.data.video.unprobed import is_as_stated, open_unprobed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +68,16 @@ def index_file(path: Path, *, kept_bytes: int) -> IndexedFile:
     Raises:
         VideoError: It is no video, or is cut off or damaged so that its frames cannot be counted.
     """
-    container, stream = open_stream(path)
+    opened = open_unprobed(path)
+    if opened is not None:
+        file = _index(path, *opened, kept_bytes=kept_bytes)
+        if is_as_stated(file.source.context, file.index.first):
+            return file
+        file.source.close()
+    return _index(path, *open_stream(path), kept_bytes=kept_bytes)
+
+
+def _index(path: Path, container: InputContainer, stream: VideoStream, *, kept_bytes: int) -> IndexedFile:
     try:
         index = PacketIndex()
         kept = _read_packets(path, container, stream, index, kept_bytes)

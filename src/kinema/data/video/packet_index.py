@@ -51,6 +51,7 @@ class PacketIndex:
         self.keys = array("q")
         self.frames = array("q")  # the packet of each frame, in display order
         self.disposable: frozenset[int] = frozenset()  # packets whose pictures no other needs
+        self.first = b""  # what is in the first packet
         self.first_tells_encoder = False  # on whose name the arithmetic of MPEG-4 depends
         self.plain = True  # whether a packet is no more than its bytes and times
         self._layers: list[Layer] = []
@@ -62,11 +63,12 @@ class PacketIndex:
         context = stream.codec_context
         codec = context.codec.canonical_name
         first = len(self.pts)
-        if not first and codec == "mpeg4":
-            self.first_tells_encoder = _MPEG4_USER_DATA in bytes(packets[0])
-        self.pts.extend([NOTHING if packet.pts is None else packet.pts for packet in packets])
-        self.dts.extend([NOTHING if packet.dts is None else packet.dts for packet in packets])
-        self.positions.extend([NOTHING if packet.pos is None else packet.pos for packet in packets])
+        if not first:
+            self.first = bytes(packets[0])
+            self.first_tells_encoder = codec == "mpeg4" and _MPEG4_USER_DATA in self.first
+        self.pts.extend([NOTHING if (time := packet.pts) is None else time for packet in packets])
+        self.dts.extend([NOTHING if (time := packet.dts) is None else time for packet in packets])
+        self.positions.extend([NOTHING if (place := packet.pos) is None else place for packet in packets])
         self.sizes.extend([packet.size for packet in packets])
         self.keys.extend([number for number, packet in enumerate(packets, first) if packet.is_keyframe])
         discarded = [packet.is_discard for packet in packets]
@@ -175,11 +177,13 @@ def _reordering(pts: Sequence[int]) -> int:
     waiting: list[int] = []
     worst = 0
     for time in pts:
+        if not waiting or time > waiting[-1]:
+            waiting.append(time)
+            continue
         place = bisect_right(waiting, time)
         worst = max(worst, len(waiting) - place)
         waiting.insert(place, time)
-        if len(waiting) > 64:
-            waiting.pop(0)
+        del waiting[:-64]
     return worst
 
 

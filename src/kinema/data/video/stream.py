@@ -42,7 +42,7 @@ _OPTIONS: Final = {
 _PICTURES: Final = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
-def open_stream(path: Path) -> tuple[InputContainer, VideoStream]:
+def open_stream(path: Path, *, probe: bool = True) -> tuple[InputContainer, VideoStream]:
     """Open a file and choose its video stream, for decoding by one thread.
 
     It is the first stream marked as default among those that are no cover picture, or the first of these. The packets
@@ -50,12 +50,13 @@ def open_stream(path: Path) -> tuple[InputContainer, VideoStream]:
 
     Args:
         path: A file that exists.
+        probe: Whether first pictures are decoded, to learn what the container does not state.
 
     Raises:
         VideoError: It is no video, holds none that can be decoded, or one whose pictures are too large.
     """
     try:
-        container = _open_container(path)
+        container = _open_container(path, _OPTIONS if probe else _OPTIONS | {"codec_whitelist": "none"})
     except av.FFmpegError as error:
         raise VideoError(_opening_sentence(path, error)) from error
     try:
@@ -95,13 +96,13 @@ def limit_decoder(context: VideoCodecContext) -> None:
     context.options = options
 
 
-def _open_container(path: Path) -> InputContainer:
+def _open_container(path: Path, options: dict[str, str]) -> InputContainer:
     """Open a file by its name, or the bytes of a member of a shard; nothing that it names is opened."""
     member = member_of(path)
     if member is not None:
-        return av.open(member.open(), "r", metadata_errors="ignore", options=_OPTIONS | {"protocol_whitelist": "none"})
+        return av.open(member.open(), "r", metadata_errors="ignore", options=options | {"protocol_whitelist": "none"})
     # "file:" keeps a colon in the name from being taken for a protocol.
-    return av.open(f"file:{path}", metadata_errors="ignore", options=_OPTIONS)
+    return av.open(f"file:{path}", metadata_errors="ignore", options=options)
 
 
 def _opening_sentence(path: Path, error: av.FFmpegError) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -43,47 +45,31 @@ def fit(
     recipe: Recipe, data: TrainingData, model: VideoClassifier, *, checkpoint: Path | None, stop: Stop, console: Console
 ) -> BestEpoch:
     """Runs Lightning's loop; the model holds the last weights afterwards, the averaged ones where there are such."""
-    out, trainer_recipe = Path(recipe.out), recipe.trainer
     model.to(memory_format=torch.channels_last)
-    num_steps = steps_per_epoch(trainer_recipe, num_train=len(data.train) * recipe.augment.repeats)
-    epochs = epochs_of(recipe.trainer)
-    averaging = None if trainer_recipe.ema is None else Averaging(model, decay=trainer_recipe.ema)
-    scored = averaging.averaged if averaging else model
-    trained = copy.deepcopy(model) if lies_in_parts(trainer_recipe) else model
-    task = VideoTask(
-        trained,
-        train_loader=training_loader(recipe, data, spec=model.spec),
-        val_loader=validation_loader(recipe, data, spec=model.spec),
-        recipe=recipe,
-        num_epochs=epochs,
-        steps_per_epoch=num_steps,
-        data_hash=data.hash,
-        unreadable=data.unreadable,
-        scored=scored,
-        class_weights=inverse_frequency(data.class_counts) if recipe.data.balance == "loss" else None,
-        finite=FiniteNumbers(data.train, file=out.absolute() / run_folder.LOST),
-    )
-
-    def save_best(epoch: int) -> None:
-        if is_main():
-            save_model(out / run_folder.BEST, scored, metadata=metadata(recipe, data, epoch=epoch))
-
+    averaging = None if recipe.trainer.ema is None else Averaging(model, decay=recipe.trainer.ema)
+    trained = copy.deepcopy(model) if lies_in_parts(recipe.trainer) else model
+    task = _make_task(recipe, data, trained, scored=averaging.averaged if averaging else model)
     best = BestEpoch(
-        save=save_best,
-        patience=trainer_recipe.patience,
+        save=partial(_save_best, recipe, data, task.scored),
+        patience=recipe.trainer.patience,
         say=lambda line: say(console, line),
     )
-    bar = console.is_terminal
     profile = TimeProfile(LoaderClock(), recipe, num_train=len(data.train), say=lambda line: say(console, line))
+    bar = console.is_terminal
     callbacks: list[Callback] = [
         StayFrozen(trained),
         RankStates(task.means),
         *([averaging] if averaging else []),
-        EpochLog(out / run_folder.METRICS, means=task.means, console=None if bar else console, times=profile.columns),
+        EpochLog(
+            Path(recipe.out) / run_folder.METRICS,
+            means=task.means,
+            console=None if bar else console,
+            times=profile.columns,
+        ),
         profile,
-        StepCurves(every=min(50, num_steps)),
+        StepCurves(every=_log_every(task)),
         best,
-        Checkpoints(out / run_folder.CHECKPOINT, every=trainer_recipe.checkpoint_steps, stop=stop),
+        Checkpoints(Path(recipe.out) / run_folder.CHECKPOINT, every=recipe.trainer.checkpoint_steps, stop=stop),
     ]
     if data.cache is not None:
         callbacks.append(CacheReport(data.cache, say=lambda line: data.unreadable.say(line)))
@@ -92,30 +78,8 @@ def fit(
         data.unreadable.say = profile.say = best.say = lambda line: task.print(Text(line))  # above the bar
     loggers = make_loggers(recipe, run_fingerprint(recipe, data), checkpoint=checkpoint)
     with quiet_lightning(), plain_errors(), closing(loggers):
-        trainer = L.Trainer(
-            default_root_dir=out,
-            accelerator=trainer_recipe.accelerator,
-            devices=trainer_recipe.devices,
-            num_nodes=trainer_recipe.num_nodes,
-            strategy=make_strategy(trainer_recipe),
-            precision=choose_precision(trainer_recipe),
-            max_epochs=epochs,
-            accumulate_grad_batches=trainer_recipe.accumulate,
-            gradient_clip_val=trainer_recipe.clip_norm,
-            logger=loggers,
-            log_every_n_steps=min(50, num_steps),
-            profiler=profile.clock,
-            callbacks=callbacks,
-            plugins=[AtomicCheckpointIO(), make_environment()],
-            limit_val_batches=1.0 if data.val else 0,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-            enable_model_summary=False,
-            enable_progress_bar=bar,
-        )
+        trainer = _make_trainer(task, callbacks=callbacks, logger=loggers, profiler=profile.clock, bar=bar)
         L.seed_everything(own_seed(recipe.seed), verbose=False)
-        for loader in (task.train_loader, task.val_loader):
-            loader.worker_init_fn = outlive_signals
         try:
             trainer.fit(task, ckpt_path=checkpoint, weights_only=True)
             task.take_whole()
@@ -125,3 +89,58 @@ def fit(
     if averaging:
         model.load_state_dict(averaging.averaged.state_dict())
     return best
+
+
+def _make_task(recipe: Recipe, data: TrainingData, model: VideoClassifier, *, scored: VideoClassifier) -> VideoTask:
+    """Returns what a step of the run is."""
+    loaders = training_loader(recipe, data, spec=model.spec), validation_loader(recipe, data, spec=model.spec)
+    for loader in loaders:
+        loader.worker_init_fn = outlive_signals
+    return VideoTask(
+        model,
+        train_loader=loaders[0],
+        val_loader=loaders[1],
+        recipe=recipe,
+        num_epochs=epochs_of(recipe.trainer),
+        steps_per_epoch=steps_per_epoch(recipe.trainer, num_train=len(data.train) * recipe.augment.repeats),
+        data_hash=data.hash,
+        unreadable=data.unreadable,
+        scored=scored,
+        class_weights=inverse_frequency(data.class_counts) if recipe.data.balance == "loss" else None,
+        finite=FiniteNumbers(data.train, file=Path(recipe.out).absolute() / run_folder.LOST),
+    )
+
+
+def _save_best(recipe: Recipe, data: TrainingData, scored: VideoClassifier, epoch: int) -> None:
+    """Writes the weights of the epoch that is the best so far."""
+    if is_main():
+        save_model(Path(recipe.out) / run_folder.BEST, scored, metadata=metadata(recipe, data, epoch=epoch))
+
+
+def _make_trainer(task: VideoTask, *, bar: bool, **what_watches: Any) -> L.Trainer:  # noqa: ANN401 (Lightning's types)
+    """Returns Lightning's loop, as the recipe of a task wants it."""
+    trainer = task.recipe.trainer
+    return L.Trainer(
+        default_root_dir=task.recipe.out,
+        accelerator=trainer.accelerator,
+        devices=trainer.devices,
+        num_nodes=trainer.num_nodes,
+        strategy=make_strategy(trainer),
+        precision=choose_precision(trainer),
+        max_epochs=task.num_epochs,
+        accumulate_grad_batches=trainer.accumulate,
+        gradient_clip_val=trainer.clip_norm,
+        log_every_n_steps=_log_every(task),
+        plugins=[AtomicCheckpointIO(), make_environment()],
+        limit_val_batches=1.0 if len(task.val_loader.dataset) else 0,  # type: ignore[arg-type]
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        enable_progress_bar=bar,
+        **what_watches,
+    )
+
+
+def _log_every(task: VideoTask) -> int:
+    """Returns how many steps are between two points of a curve."""
+    return min(50, task.steps_per_epoch)
