@@ -99,3 +99,26 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_never_was(recipe,
 def step_of(checkpoint):
     """The step of the checkpoint, which loads whenever the run was killed; 0 where there is none yet."""
     return torch.load(checkpoint, weights_only=True)["global_step"] if checkpoint.exists() else 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("signum", "status", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_to_all_processes_of_a_run_ends_it_between_two_steps(recipe, tmp_path, signum, status, word):
+    out = tmp_path / "run"
+    long = replace(recipe, out=str(out), trainer=replace(recipe.trainer, epochs=10_000, checkpoint_steps=None))
+    (tmp_path / "run.yaml").write_text(recipe_to_yaml(long))
+    process = start("--config", tmp_path / "run.yaml")
+    checkpoint = out / "checkpoints" / "last.ckpt"
+    wait_until(checkpoint.exists, process)
+    time.sleep(random.Random(status).uniform(0, 1))
+    os.killpg(process.pid, signum)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == status
+    assert said.strip().splitlines()[-1] == f"kinema: {word}; go on with: kinema train --resume --out {out}"
+    assert "Traceback" not in said
+    step = step_of(checkpoint)
+    process = start("--resume", "--out", out)
+    wait_until(lambda: step_of(checkpoint) > step, process)
+    kill(process)

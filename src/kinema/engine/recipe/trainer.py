@@ -45,12 +45,14 @@ class TrainerRecipe:
     does so, its others keep what they have learned (TSN's partial BN); `frozen`, all of the backbone's keep it; `sync`,
     by the statistics of the batches of all processes. Those that temporal layers add are always trained with them."""
     ema: float | None = None
-    """Decay of the moving average of the weights, which is then what is scored and saved; 0.9999 is usual for long
-    runs. Null: no average."""
+    """Decay a step of the moving average of the weights, which is then what is scored and saved; 0.9999 is usual for
+    long runs. Null: no average."""
     patience: int | None = None
-    """Epochs without a better held-out score after which training stops; null: it runs to its end."""
+    """Epochs without a better held-out score after which training stops; the learning rate's schedule stays that of
+    `epochs`. Null: it runs to its end."""
     checkpoint_steps: int | None = 1000
-    """Steps from one checkpoint to the next inside an epoch, beside the one at its end; null: only that one."""
+    """Optimization steps from one checkpoint to the next inside an epoch, beside the one at its end; null: only that
+    one."""
     loggers: list[Logger] = field(default_factory=lambda: ["tensorboard"])
     """Where curves go beside metrics.csv: `tensorboard`, `csv` (every logged step), `wandb`, `mlflow`, or several; an
     empty list: nowhere."""
@@ -72,6 +74,8 @@ class TrainerRecipe:
         check(
             devices == "auto" or devices >= 1, "trainer.devices", "be at least 1, or auto", devices, "1 is the default"
         )
+        sharded = self.strategy == "fsdp" and ema is not None
+        check(not sharded, "trainer.ema", "be null with fsdp, where no process has the whole network", ema, "take ddp")
         check(ema is None or 0 < ema < 1, "trainer.ema", "lie in (0, 1)", ema, "0.9999 is usual, null turns it off")
         epochs, norm = self.epochs, self.clip_norm
         check(epochs is None or epochs >= 1, "trainer.epochs", "be at least 1", epochs, "null picks by the data's size")

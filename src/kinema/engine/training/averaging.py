@@ -61,3 +61,10 @@ class Averaging(Callback):
         if trainer.global_step > self.steps:
             self.steps = trainer.global_step
             self.average.update_parameters(self.model)
+
+
+def describe_averaging(decay: float, *, num_steps: int) -> str:
+    """Says over how much of a run the weights are averaged."""
+    span = round(1 / (1 - decay))
+    advice = "; a lower --trainer.ema suits so short a run" if span > num_steps / 2 else ""
+    return f"ema: the weights of the last {span} steps or so are averaged, of {num_steps} in all{advice}"

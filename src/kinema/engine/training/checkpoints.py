@@ -32,7 +32,7 @@ class AtomicCheckpointIO(CheckpointIO):
         """Writes a checkpoint; the one that stood there is kept until the new one is complete."""
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        write_atomically(Path(path), buffer.getvalue())
+        write_atomically(Path(path), buffer.getbuffer())
 
     def load_checkpoint(
         self, path: str | Path, map_location: object = None, weights_only: bool | None = True

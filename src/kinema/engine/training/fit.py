@@ -33,7 +33,7 @@ from kinema.engine.training.progress import RankStates
 from kinema.engine.training.quiet import plain_errors, quiet_lightning
 from kinema.engine.training.ranks import is_main, own_seed
 from kinema.engine.training.sharded import lies_in_parts
-from kinema.engine.training.stopping import Stop, outlive_signals
+from kinema.engine.training.stopping import Stop
 from kinema.engine.training.strategy import make_environment, make_strategy
 from kinema.engine.training.task import VideoTask
 from kinema.engine.training.time_profile import LoaderClock, TimeProfile
@@ -80,11 +80,9 @@ def fit(
     with quiet_lightning(), plain_errors(), closing(loggers):
         trainer = _make_trainer(task, callbacks=callbacks, logger=loggers, profiler=profile.clock, bar=bar)
         L.seed_everything(own_seed(recipe.seed), verbose=False)
-        try:
+        with stop.at_the_end_of_a_step(task.train_loader, task.val_loader):
             trainer.fit(task, ckpt_path=checkpoint, weights_only=True)
             task.take_whole()
-        finally:
-            stop.waits = False
     model.to(trainer.strategy.root_device)
     if averaging:
         model.load_state_dict(averaging.averaged.state_dict())
@@ -93,13 +91,10 @@ def fit(
 
 def _make_task(recipe: Recipe, data: TrainingData, model: VideoClassifier, *, scored: VideoClassifier) -> VideoTask:
     """Returns what a step of the run is."""
-    loaders = training_loader(recipe, data, spec=model.spec), validation_loader(recipe, data, spec=model.spec)
-    for loader in loaders:
-        loader.worker_init_fn = outlive_signals
     return VideoTask(
         model,
-        train_loader=loaders[0],
-        val_loader=loaders[1],
+        train_loader=training_loader(recipe, data, spec=model.spec),
+        val_loader=validation_loader(recipe, data, spec=model.spec),
         recipe=recipe,
         num_epochs=epochs_of(recipe.trainer),
         steps_per_epoch=steps_per_epoch(recipe.trainer, num_train=len(data.train) * recipe.augment.repeats),

@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 from types import FrameType
+from typing import Any
+
+from torch.utils.data import DataLoader
 
 GRACE_SECONDS = 30
 """How long a process that decodes outlives SIGTERM, which a cluster sends to all processes of a run at once."""
@@ -48,6 +51,22 @@ class Stop:
         if not self.waits or (again and signum == signal.SIGINT):
             raise self.error()
 
+    @contextmanager
+    def at_the_end_of_a_step(self, *loaders: DataLoader[Any]) -> Iterator[None]:
+        """Has the processes of loaders live on when their whole group is asked to end, and the loop end between steps.
+
+        Raises:
+            KeyboardInterrupt: If a request came after the last step.
+        """
+        for loader in loaders:
+            loader.worker_init_fn = _outlive_signals
+        try:
+            yield
+        finally:
+            self.waits = False
+        if self.signum is not None:
+            raise self.error()
+
     def listen(self) -> None:
         """Takes the signals; only the main thread can, and another one goes without."""
         if threading.current_thread() is threading.main_thread():
@@ -71,13 +90,6 @@ def stop_on_signals() -> Iterator[Stop]:
         if threading.current_thread() is threading.main_thread():
             for signum, handler in zip(_SIGNALS, before, strict=True):
                 signal.signal(signum, handler)
-
-
-def outlive_signals(worker: int) -> None:
-    """Lets a process that decodes live on where its whole group is asked to end: the step at work needs its clips."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))
 
 
 @contextmanager
@@ -113,3 +125,10 @@ def _go_on(out: Path) -> str:
 
 def _first_sentence(error: RuntimeError) -> str:
     return str(error).partition(". ")[0].strip().rstrip(".")
+
+
+def _outlive_signals(worker: int) -> None:
+    """Lets a process that decodes live on for a while: the step at work needs its clips."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))

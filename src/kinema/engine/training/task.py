@@ -176,14 +176,12 @@ class VideoTask(L.LightningModule):
         """Shortens the gradient to the recipe's norm, once it is known to be finite."""
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-        if isinstance(norm, DTensor):  # each process has a part of it
-            norm = norm.full_tensor()
         if self.finite is not None:
             scaler = getattr(self.trainer.precision_plugin, "scaler", None)
             trainer = self.recipe.trainer
             self.finite.check(
                 norm.full_tensor() if isinstance(norm, DTensor) else norm,  # each process may have a part of it
-                scale=scaler.get_scale() if scaler is not None else None,
+                scale=scaler.get_scale if scaler is not None else None,
                 epoch=self.current_epoch,
                 advice=advice_for(trainer.precision, trainer.clip_norm),
             )

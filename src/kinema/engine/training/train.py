@@ -17,12 +17,13 @@ from kinema.engine.recipe import Recipe
 from kinema.engine.recipe.files import recipe_to_yaml
 from kinema.engine.speech import say
 from kinema.engine.training import run_folder
+from kinema.engine.training.averaging import describe_averaging
 from kinema.engine.training.balance import describe_balance
 from kinema.engine.training.batch_size import fill_batch_size
 from kinema.engine.training.best import check_patience
 from kinema.engine.training.choose import choose_by_facts
 from kinema.engine.training.data import TrainingData, read_data
-from kinema.engine.training.epochs import MIN_EPOCHS, choose_epochs, min_steps, steps_per_epoch
+from kinema.engine.training.epochs import MIN_EPOCHS, choose_epochs, epochs_of, min_steps, steps_per_epoch
 from kinema.engine.training.finish import finish
 from kinema.engine.training.fit import fit
 from kinema.engine.training.frame_cache import frame_cache
@@ -183,3 +184,6 @@ def _describe(recipe: Recipe, data: TrainingData, model: VideoClassifier, *, con
     for line in describe_optimizer(model, recipe.optimizer, trainer=recipe.trainer):
         say(console, line)
     say(console, f"precision: {recipe.trainer.precision}\nout: {recipe.out}")
+    if recipe.trainer.ema is not None:
+        num_steps = steps_per_epoch(recipe.trainer, num_train=len(data.train) * recipe.augment.repeats)
+        say(console, describe_averaging(recipe.trainer.ema, num_steps=num_steps * epochs_of(recipe.trainer)))
