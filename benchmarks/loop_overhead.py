@@ -37,10 +37,10 @@ from kinema.engine.recipe.trainer import Precision
 from kinema.engine.training import fit as fit_module
 from kinema.engine.training.data import read_data
 from kinema.engine.training.network import make_model
-from kinema.engine.training.optimizer import make_optimizer
-from kinema.engine.training.param_groups import parameter_groups
-from kinema.engine.training.progress import RankStates
-from kinema.engine.training.stopping import Stop
+from kinema.engine.training.optimizing.optimizer import make_optimizer
+from kinema.engine.training.optimizing.param_groups import parameter_groups
+from kinema.engine.training.resuming.progress import RankStates
+from kinema.engine.training.resuming.stopping import Stop
 from kinema.engine.training.unreadable import CollateReadable
 from kinema.models.classifier import VideoClassifier
 

@@ -10,9 +10,9 @@ from rich.console import Console
 from kinema.data.annotations import Sample
 from kinema.engine.evaluate import Scores
 from kinema.engine.evaluate_weights import evaluate_weights
-from kinema.engine.training import ranks
-from kinema.engine.training.checkpoints import Checkpoints
-from kinema.engine.training.processes import together
+from kinema.engine.processes import ranks
+from kinema.engine.processes.joining import together
+from kinema.engine.training.resuming.checkpoints import Checkpoints
 from kinema.engine.training.train import train
 
 

@@ -43,7 +43,7 @@ def evaluate(weights: str, recipe: EvaluationRecipe, *, json_file: str | None) -
     from rich.console import Console
 
     from kinema.engine.evaluate_weights import evaluate_weights
-    from kinema.engine.training.ranks import is_main
+    from kinema.engine.processes.ranks import is_main
     from kinema.models.weights import write_atomically
     from kinema.wording import one_line
 

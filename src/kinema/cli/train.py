@@ -21,9 +21,9 @@ def train(recipe: Recipe, *, resume: bool, overwrite: bool, given: Collection[st
 
     Without --config, network, size of the clips, batch, balance and cache are chosen by the data and the machine.
     """
-    from kinema.engine.training.launch import launch, needs_launch
-    from kinema.engine.training.ranks import is_main
-    from kinema.engine.training.stopping import Terminated
+    from kinema.engine.processes.launch import launch, needs_launch
+    from kinema.engine.processes.ranks import is_main
+    from kinema.engine.training.resuming.stopping import Terminated
 
     try:
         if needs_launch(recipe):

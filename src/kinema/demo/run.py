@@ -24,8 +24,8 @@ from kinema.engine.evaluate import Evaluation, evaluate
 from kinema.engine.fingerprint import fingerprint
 from kinema.engine.machine import cpu_model
 from kinema.engine.recipe import Recipe
+from kinema.engine.training.choosing.epochs import batch_size_of
 from kinema.engine.training.data import choose_workers
-from kinema.engine.training.epochs import batch_size_of
 from kinema.engine.training.result import TrainingResult
 from kinema.engine.training.run_folder import METRICS
 from kinema.engine.training.train import train

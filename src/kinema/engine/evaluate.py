@@ -18,7 +18,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 from kinema.data.annotations import Sample, names_of
 from kinema.data.dataset import label_sets_of, labels_of, multi_hot
 from kinema.engine.multi_label import average_precisions, mean_known
-from kinema.engine.training.ranks import gather, share_buffers
+from kinema.engine.processes.ranks import gather, share_buffers
 from kinema.engine.view_loader import ViewBatch, Views, evaluation_loader
 from kinema.models.classifier import VideoClassifier
 from kinema.models.modes import evaluation_mode

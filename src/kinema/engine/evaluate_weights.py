@@ -18,12 +18,12 @@ from kinema.engine.device import choose_device
 from kinema.engine.evaluate import Evaluation, evaluate
 from kinema.engine.fingerprint import hash_data
 from kinema.engine.memory import enough_memory, evaluation_sentence
+from kinema.engine.processes.joining import together
+from kinema.engine.processes.ranks import is_main
 from kinema.engine.read_data import read_place, read_place_quarantine
 from kinema.engine.recipe import DataRecipe, EvaluationRecipe, Recipe
 from kinema.engine.recipe.files import recipe_from_dict
 from kinema.engine.training.data import choose_workers, split_recipe_samples
-from kinema.engine.training.processes import together
-from kinema.engine.training.ranks import is_main
 from kinema.models.weights import load_model, read_metadata
 from kinema.wording import listed
 

@@ -11,7 +11,7 @@ import torch
 
 from kinema.engine.recipe import EvaluationRecipe, Recipe
 from kinema.engine.run_error import RunError
-from kinema.engine.training.epochs import batch_size_of
+from kinema.engine.training.choosing.epochs import batch_size_of
 
 _REFUSED = re.compile(
     r"can't allocate memory|cannot allocate memory|out of memory|_ALLOC_FAILED|could not create a memory object",

@@ -18,7 +18,7 @@ from kinema.data.samplers import EvaluationBatches
 from kinema.data.video.cached import FrameCache, open_kept
 from kinema.data.video.opening import VideoError
 from kinema.data.views import View
-from kinema.engine.training.ranks import num_ranks, rank
+from kinema.engine.processes.ranks import num_ranks, rank
 from kinema.spec import ClipSpec
 
 Views = Sequence[View] | Callable[[int], Sequence[View]]

@@ -15,7 +15,7 @@ from kinema.data.samplers import BalancedSampler
 from kinema.engine.multi_label import multi_label_loss
 from kinema.engine.recipe import AugmentRecipe, ClipRecipe, DataRecipe, ModelRecipe, Recipe, TrainerRecipe
 from kinema.engine.training.balance import balanced_sampler, describe_balance, inverse_frequency
-from kinema.engine.training.loss import training_loss
+from kinema.engine.training.optimizing.loss import training_loss
 from kinema.engine.training.train import train
 
 LABELS = [0] * 12 + [2] * 3 + [5] * 2

@@ -23,11 +23,11 @@ from kinema.data.video.cached import FrameCache
 from kinema.data.views import Augmentation, grid_views
 from kinema.engine.fingerprint import fingerprint
 from kinema.engine.machine import num_cores
+from kinema.engine.processes.ranks import num_local_ranks, num_ranks, rank
 from kinema.engine.read_data import read_place, read_place_quarantine
 from kinema.engine.recipe import AugmentRecipe, Recipe
 from kinema.engine.training.balance import balanced_sampler, count_classes
-from kinema.engine.training.epochs import batch_size_of
-from kinema.engine.training.ranks import num_local_ranks, num_ranks, rank
+from kinema.engine.training.choosing.epochs import batch_size_of
 from kinema.engine.training.run_folder import UNREADABLE
 from kinema.engine.training.unreadable import CollateReadable, ReadableClips, UnreadableVideos
 from kinema.engine.view_loader import evaluation_loader

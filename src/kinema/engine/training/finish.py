@@ -12,16 +12,16 @@ from rich.console import Console
 from kinema.data.annotations import Sample
 from kinema.data.views import grid_views, protocol_name
 from kinema.engine.evaluate import Evaluation, evaluate
+from kinema.engine.processes.ranks import is_main
 from kinema.engine.recipe import Recipe
 from kinema.engine.recipe.files import recipe_to_json
 from kinema.engine.speech import say
 from kinema.engine.training import run_folder
-from kinema.engine.training.best import BestEpoch
+from kinema.engine.training.choosing.epochs import batch_size_of
 from kinema.engine.training.data import TrainingData, choose_workers
-from kinema.engine.training.epochs import batch_size_of
 from kinema.engine.training.origin import run_fingerprint
-from kinema.engine.training.ranks import is_main
 from kinema.engine.training.result import TrainingResult, summary
+from kinema.engine.training.resuming.best import BestEpoch
 from kinema.models.classifier import VideoClassifier
 from kinema.models.weights import save_model
 from kinema.wording import one_line

@@ -14,29 +14,29 @@ from rich.console import Console
 from rich.text import Text
 
 from kinema.engine.device import choose_precision
+from kinema.engine.processes.ranks import is_main, own_seed
+from kinema.engine.processes.sharded import lies_in_parts
+from kinema.engine.processes.strategy import make_environment, make_strategy
 from kinema.engine.recipe import Recipe
 from kinema.engine.speech import say
 from kinema.engine.training import run_folder
-from kinema.engine.training.averaging import Averaging
 from kinema.engine.training.balance import inverse_frequency
-from kinema.engine.training.best import BestEpoch
-from kinema.engine.training.checkpoints import AtomicCheckpointIO, Checkpoints, EpochLog
+from kinema.engine.training.choosing.epochs import epochs_of, steps_per_epoch
 from kinema.engine.training.data import TrainingData, training_loader, validation_loader
-from kinema.engine.training.epochs import epochs_of, steps_per_epoch
 from kinema.engine.training.finish import metadata
-from kinema.engine.training.finite import FiniteNumbers
 from kinema.engine.training.frame_cache import CacheReport
-from kinema.engine.training.freezing import StayFrozen
-from kinema.engine.training.loggers import StepCurves, closing, make_loggers
+from kinema.engine.training.optimizing.averaging import Averaging
+from kinema.engine.training.optimizing.freezing import StayFrozen
 from kinema.engine.training.origin import run_fingerprint
-from kinema.engine.training.progress import RankStates
 from kinema.engine.training.quiet import plain_errors, quiet_lightning
-from kinema.engine.training.ranks import is_main, own_seed
-from kinema.engine.training.sharded import lies_in_parts
-from kinema.engine.training.stopping import Stop
-from kinema.engine.training.strategy import make_environment, make_strategy
+from kinema.engine.training.resuming.best import BestEpoch
+from kinema.engine.training.resuming.checkpoints import AtomicCheckpointIO, Checkpoints, EpochLog
+from kinema.engine.training.resuming.progress import RankStates
+from kinema.engine.training.resuming.stopping import Stop
 from kinema.engine.training.task import VideoTask
-from kinema.engine.training.time_profile import LoaderClock, TimeProfile
+from kinema.engine.training.watching.finite import FiniteNumbers
+from kinema.engine.training.watching.loggers import StepCurves, closing, make_loggers
+from kinema.engine.training.watching.time_profile import LoaderClock, TimeProfile
 from kinema.models.classifier import VideoClassifier
 from kinema.models.weights import save_model
 

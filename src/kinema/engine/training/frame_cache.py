@@ -18,8 +18,8 @@ from lightning.pytorch.callbacks import Callback
 from kinema.data.memory import available_memory, gigabytes
 from kinema.data.user_cache import cache_folder
 from kinema.data.video.cached import FrameCache
+from kinema.engine.processes.ranks import is_main
 from kinema.engine.recipe import Recipe
-from kinema.engine.training.ranks import is_main
 
 MEMORY: Final = Path("/dev/shm")
 """A folder in memory, where the system has one; else the folder for temporary files is taken."""

@@ -10,7 +10,7 @@ from rich.console import Console
 from kinema.engine.recipe import Recipe
 from kinema.engine.speech import say, warn
 from kinema.engine.training.data import TrainingData, training_spec
-from kinema.engine.training.freezing import freeze
+from kinema.engine.training.optimizing.freezing import freeze
 from kinema.models.classifier import VideoClassifier, create_model
 from kinema.models.weights import initialize_from
 

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 from kinema.data.atomic import write_atomically
+from kinema.engine.processes.ranks import is_main, num_ranks
 from kinema.engine.recipe import Recipe
 from kinema.engine.training.data import TrainingData
-from kinema.engine.training.ranks import is_main, num_ranks
 
 
 def run_fingerprint(recipe: Recipe, data: TrainingData) -> dict[str, str | int | None]:

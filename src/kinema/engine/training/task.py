@@ -22,22 +22,22 @@ from kinema.data.samplers import EpochBatches
 from kinema.data.views import protocol_name
 from kinema.engine.evaluate import Scores
 from kinema.engine.multi_label import multi_label_loss
+from kinema.engine.processes.ranks import share_buffers
+from kinema.engine.processes.sharded import copy_whole, lies_in_parts, shard
 from kinema.engine.recipe import Recipe
-from kinema.engine.training.accumulation import share_of_step
-from kinema.engine.training.finite import FiniteNumbers, advice_for
-from kinema.engine.training.loss import dominant_labels, mix, training_loss
-from kinema.engine.training.optimizer import (
+from kinema.engine.training.optimizing.accumulation import share_of_step
+from kinema.engine.training.optimizing.loss import dominant_labels, mix, training_loss
+from kinema.engine.training.optimizing.optimizer import (
     clips_per_step,
     learning_rate_factor,
     make_optimizer,
     scaled_learning_rate,
 )
-from kinema.engine.training.param_groups import parameter_groups
-from kinema.engine.training.progress import EpochMeans
-from kinema.engine.training.ranks import share_buffers
-from kinema.engine.training.sharded import copy_whole, lies_in_parts, shard
-from kinema.engine.training.shares import clips_of_step, idle_loss, share_of
+from kinema.engine.training.optimizing.param_groups import parameter_groups
+from kinema.engine.training.optimizing.shares import clips_of_step, idle_loss, share_of
+from kinema.engine.training.resuming.progress import EpochMeans
 from kinema.engine.training.unreadable import UnreadableVideos
+from kinema.engine.training.watching.finite import FiniteNumbers, advice_for
 from kinema.engine.view_loader import ViewBatch
 from kinema.models.classifier import VideoClassifier
 

@@ -12,30 +12,30 @@ from rich.console import Console
 from kinema.data.split.samples import describe_split
 from kinema.engine.device import choose_precision
 from kinema.engine.memory import enough_memory, training_sentence
+from kinema.engine.processes.joining import as_launched, together
+from kinema.engine.processes.launch import given_to_launcher, launch, leave_result, needs_launch
+from kinema.engine.processes.ranks import check_same_weights, from_main, is_main
 from kinema.engine.read_data import absolute, absolute_place
 from kinema.engine.recipe import Recipe
 from kinema.engine.recipe.files import recipe_to_yaml
 from kinema.engine.speech import say
 from kinema.engine.training import run_folder
-from kinema.engine.training.averaging import describe_averaging
 from kinema.engine.training.balance import describe_balance
-from kinema.engine.training.batch_size import fill_batch_size
-from kinema.engine.training.best import check_patience
-from kinema.engine.training.choose import choose_by_facts
+from kinema.engine.training.choosing.batch_size import fill_batch_size
+from kinema.engine.training.choosing.choose import choose_by_facts
+from kinema.engine.training.choosing.epochs import MIN_EPOCHS, choose_epochs, epochs_of, min_steps, steps_per_epoch
 from kinema.engine.training.data import TrainingData, read_data
-from kinema.engine.training.epochs import MIN_EPOCHS, choose_epochs, epochs_of, min_steps, steps_per_epoch
 from kinema.engine.training.finish import finish
 from kinema.engine.training.fit import fit
 from kinema.engine.training.frame_cache import frame_cache
-from kinema.engine.training.launch import given_to_launcher, launch, leave_result, needs_launch
-from kinema.engine.training.loggers import check_loggers
 from kinema.engine.training.network import make_model
-from kinema.engine.training.optimizer import describe_optimizer
+from kinema.engine.training.optimizing.averaging import describe_averaging
+from kinema.engine.training.optimizing.optimizer import describe_optimizer
 from kinema.engine.training.origin import note_fingerprint, run_fingerprint
-from kinema.engine.training.processes import as_launched, together
-from kinema.engine.training.ranks import check_same_weights, from_main, is_main
 from kinema.engine.training.result import TrainingResult
-from kinema.engine.training.stopping import Stop, say_how_to_go_on, stop_on_signals
+from kinema.engine.training.resuming.best import check_patience
+from kinema.engine.training.resuming.stopping import Stop, say_how_to_go_on, stop_on_signals
+from kinema.engine.training.watching.loggers import check_loggers
 from kinema.models.classifier import VideoClassifier
 from kinema.models.cost import cost
 from kinema.models.hub import is_on_hub

@@ -18,7 +18,7 @@ from kinema.data.atomic import write_atomically
 from kinema.data.quarantine import quarantine_text
 from kinema.data.video.opening import VideoError
 from kinema.engine.fingerprint import size_of
-from kinema.engine.training.ranks import is_main
+from kinema.engine.processes.ranks import is_main
 from kinema.wording import listed, one_line
 
 MAX_LOOKED_FOR = 20_000

@@ -1,0 +1,1 @@
+"""What a recipe leaves open, decided by the data and the machine."""
