@@ -13,7 +13,7 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = REPOSITORY / "benchmarks" / "results"
-PAGES = tuple(REPOSITORY / page for page in ("README.md", "docs/benchmarks.md", "docs/motion.md"))
+PAGES = tuple(REPOSITORY / page for page in ("README.md", "docs/benchmarks.md", "docs/motion.md", "docs/small_data.md"))
 BLOCK = re.compile(r"(<!-- table:(?P<kind>\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 Result = dict[str, Any]
@@ -168,12 +168,90 @@ def loader_table(result: Result) -> str:
     return "\n".join([about, "", *lines, ""])
 
 
+def loop_overhead_table(result: Result) -> str:
+    """Lays out one run of `loop_overhead.py`."""
+    settings = result["settings"]
+    bar = ", with a progress bar" if settings["bar"] else ""
+    about = (
+        f"{settings['temporal']} on {settings['backbone']}, {settings['num_frames']} frames of {settings['size']} x "
+        f"{settings['size']}, {settings['batch_size']} clips a batch, {settings['precision']}, {settings['epochs']} "
+        f"rounds of {settings['steps']} steps{bar}; {place(result)}."
+    )
+    lines = ["| a step | bare loop | `kinema train` | beyond | ratio | quartiles |", "|---|---|---|---|---|---|"]
+    for clock, name in (("wall", "time"), ("cpu", "processor time")):
+        numbers = result["clocks"][clock]
+        lines.append(
+            f"| {name} | {numbers['bare_ms']:.1f} ms | {numbers['ours_ms']:.1f} ms | {numbers['beyond_ms']:.1f} ms | "
+            f"x {numbers['ratio']:.3f} | {numbers['ratio_low']:.3f} to {numbers['ratio_high']:.3f} |"
+        )
+    return "\n".join([about, "", *lines, ""])
+
+
 def place(result: Result) -> str:
     """Says where and with what a result was measured."""
     machine, versions = result["machine"], result["versions"]
     device = machine["gpu"] or f"{machine['cpu']}, {machine['cores']} cores"
     commit = (result["commit"] or "unknown")[:12]
     return f"{device}; Python {versions['python']}, torch {versions['torch']}; commit {commit}"
+
+
+def frame_cache_table(result: Result) -> str:
+    """Lays out one run of `frame_cache.py`."""
+    settings = result["settings"]
+    about = (
+        f"{settings['num_files']} files, clips of {settings['num_frames']} frames of {settings['crop']} x "
+        f"{settings['crop']}, {settings['num_workers']} workers, {settings['repeats']} rounds of {settings['epochs']} "
+        f"epochs; {place(result)}."
+    )
+    lines = [
+        "| cache | first epoch | a later one | over one without | MB |",
+        "|---|---|---|---|---|",
+    ]
+    for kind, numbers in result["kinds"].items():
+        lines.append(
+            f"| {kind} | {numbers['first_seconds']:.2f} s | {numbers['later_seconds']:.2f} s | "
+            f"x {numbers['first_ratio']:.2f}, then x {numbers['later_ratio']:.2f} | {numbers['megabytes']:.0f} |"
+        )
+    return "\n".join([about, "", *lines, ""])
+
+
+def few_clips_table(result: Result) -> str:
+    """Lays out one run of `few_clips.py`."""
+    settings = result["settings"]
+    short = f", cut to {settings['epochs']} epochs" if settings["epochs"] else ""
+    lines = [
+        "| from | held out: | epochs | minutes | training | held out | 95 % interval |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    rows = [
+        (
+            run["start"],
+            f"{run['held_out_clips'][0]} and its scene",
+            f"{run['epochs']} | {run['seconds'] / 60:.1f}",
+            run["training"],
+            run,
+        )
+        for run in result["runs"]
+    ]
+    for start, split, length, training, run in rows:
+        lines.append(f"| {start} | {split} | {length} | {share(training)} | {with_interval(run['held_out'])} |")
+    for start, pooled in result["pooled"].items():
+        lines.append(f"| {start} | all | | | | {with_interval(pooled)} |")
+    chosen = [f"- {line}" for line in result["runs"][0]["chosen"]]
+    about = f"`{settings['data']}`{short}; {place(result)}."
+    return "\n".join([about, "", *lines, "", "What it chose and said, in the first run:", "", *chosen, ""])
+
+
+def share(scores: Result) -> str:
+    """Writes how many are right: `5 of 6`."""
+    return f"{scores['right']} of {scores['clips']}"
+
+
+def with_interval(scores: Result) -> str:
+    """Writes how many are right, in percent, with the interval in a cell of its own."""
+    low, high = scores["interval"]
+    right = 100 * scores["right"] / scores["clips"]
+    return f"{right:.1f} % ({share(scores)}) | {100 * low:.1f} to {100 * high:.1f}"
 
 
 TABLES: dict[str, Callable[[Result], str]] = {
@@ -183,6 +261,9 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "million_rows": million_rows_table,
     "decode": decode_table,
     "loader": loader_table,
+    "loop_overhead": loop_overhead_table,
+    "frame_cache": frame_cache_table,
+    "few_clips": few_clips_table,
 }
 
 if __name__ == "__main__":

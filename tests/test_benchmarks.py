@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from argparse import Namespace
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -13,6 +15,11 @@ import numpy as np
 import pytest
 import torch
 from av.video.frame import VideoFrame
+
+from counting import write_counting_video
+from kinema.data.annotations import Sample
+from kinema.models.classifier import create_model
+from kinema.models.weights import save_model
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 MEMORY = {"peak_bytes": 100, "ratio": 1.25}
@@ -196,3 +203,80 @@ def test_the_loader_is_laid_out_beside_the_decoders():
     text = import_module("table").loader_table({**RESULT, "settings": settings, "rates": rates, "ratio": 0.917})
     assert "| decoders | 11.0 | 10.0 | 12.0 |" in text
     assert "| loader / decoders | x 0.92 | | |" in text
+
+
+def test_the_training_loop_takes_turns_with_a_bare_one(scripts, tmp_path):
+    script = import_module("loop_overhead")
+    settings = script.LoopSettings(backbone="test_resnet", size=32, num_frames=2, batch_size=2, steps=4, epochs=3)
+
+    clocks = script.measure(settings, tmp_path)
+
+    assert [len(script.InTurns.seconds[who]["wall"]) for who in ("ours", "bare")] == [4, 4]  # one to warm up
+    for numbers in clocks.values():
+        assert numbers["ours_ms"] > 0
+        assert numbers["bare_ms"] > 0
+        assert numbers["ratio_low"] <= numbers["ratio"] <= numbers["ratio_high"]
+    result = {**RESULT, "kind": "loop_overhead", "settings": vars(settings), "clocks": clocks}
+    table = import_module("table").fill("<!-- table:loop_overhead -->\n<!-- /table -->\n", [result])
+    assert "tsm on test_resnet, 2 frames of 32 x 32, 2 clips a batch, 32-true, 3 rounds of 4 steps; " in table
+    assert "| processor time | " in table
+
+
+def test_the_ratio_of_loops_is_that_of_neighbouring_epochs(scripts):
+    compared = import_module("loop_overhead").compare([2.2, 1.1, 4.4], [2.0, 1.0, 4.0])
+    assert compared["ratio"] == pytest.approx(1.1)
+    assert compared["beyond_ms"] == pytest.approx(200)
+    assert (compared["ours_ms"], compared["bare_ms"]) == pytest.approx((2200, 2000))
+
+
+def test_the_caches_of_frames_are_measured_and_laid_out(scripts, tmp_path):
+    write_counting_video(tmp_path / "a.mp4", num_frames=12)
+    script = import_module("frame_cache")
+    arguments = Namespace(num_frames=2, crop=16, num_workers=0, epochs=2)
+    (tmp_path / "links").mkdir()
+    samples = script.link_files(tmp_path, tmp_path / "links", num_files=3)
+    kinds = {}
+    for kind in script.KINDS:
+        numbers = script.measure(samples, kind, arguments, folder=tmp_path / "cache")
+        assert (numbers["megabytes"] > 0) == (kind != "none")
+        kinds[kind] = {**numbers, "first_ratio": 2.5, "later_ratio": 0.28}
+    assert not (tmp_path / "cache").exists()
+    settings = {"num_files": 3, "num_frames": 2, "crop": 16, "num_workers": 0, "repeats": 1, "epochs": 2}
+    table = import_module("table").frame_cache_table({**RESULT, "settings": settings, "kinds": kinds})
+    assert table.count("x 2.50, then x 0.28") == 4
+
+
+def test_scenes_are_held_out_whole_and_those_near_a_fifth_first(scripts):
+    script = import_module("few_clips")
+    names = ["a/x1", "a/x2", "a/y1", "a/z1", "a/z2", "b/x1", "b/y1", "b/w1", "b/x3", "b/z9"]
+    samples = [Sample(path=Path(f"{name}.mp4"), class_name=name[0], name=f"{name}.mp4") for name in names]
+    held_out = script.held_out_scenes(samples, r"/([wxyz])")
+    assert [[names[index] for index in scene] for scene in held_out] == [
+        ["a/y1", "b/y1"],
+        ["a/z1", "a/z2", "b/z9"],
+        ["a/x1", "a/x2", "b/x1", "b/x3"],
+    ]
+
+
+def test_few_clips_are_trained_on_without_a_choice_and_laid_out(scripts, tmp_path, monkeypatch):
+    for name, start in (("a", 0), ("b", 100)):
+        (tmp_path / name).mkdir()
+        for number in range(4):
+            write_counting_video(tmp_path / name / f"{number % 2}_{number}.mp4", num_frames=6 + start // 50 + number)
+    script = import_module("few_clips")
+    model = create_model("test_resnet", temporal="tsm", num_frames=2, num_classes=3)
+    model.spec = replace(model.spec, resize=32, crop=32)
+    save_model(tmp_path / "start.safetensors", model)
+    samples = script.read_place(script.DataPlace(root=str(tmp_path))).samples
+    (first, _) = script.held_out_scenes(samples, r"/(\d)_")
+    arguments = Namespace(clips=tmp_path, epochs=1)
+    run = script.measure(arguments, samples, held_out=first, init=tmp_path / "start.safetensors")
+    assert (run["training"]["clips"], run["held_out"]["clips"], run["epochs"]) == (4, 4, 1)
+    assert run["chosen"][0].startswith("tsm on test_resnet, 2 frames of 32 x 32")
+    runs = [{"start": "random weights", **run}] * 2
+    pooled = {"random weights": script.pool(runs)}
+    assert pooled["random weights"]["clips"] == 8
+    settings = {"data": "clips", "num_splits": 2, "epochs": 1}
+    table = import_module("table").few_clips_table({**RESULT, "settings": settings, "runs": runs, "pooled": pooled})
+    assert "| random weights | 0_0 and its scene | 1 | " in table
+    assert f"({pooled['random weights']['right']} of 8)" in table

@@ -41,15 +41,12 @@ def enough_memory(sentence: Callable[[str], str]) -> Iterator[None]:
     Raises:
         RunError: In place of the error.
     """
-    said: str | None = None
     try:
         yield
     except (RuntimeError, MemoryError, OSError) as error:
         if not is_out_of_memory(error):
             raise
-        said = sentence(_refused(error))
-    if said is not None:
-        raise RunError(said)  # here, so that the error, whose traceback holds the tensors, is gone
+        raise RunError(sentence(_refused(error))) from error
 
 
 def _refused(error: BaseException) -> str:

@@ -62,7 +62,7 @@ def test_torchrun_says_how_many_processes_there_are(devices):
         ({}, "trainer.num_nodes must be as many machines as torchrun has, 2, got 1"),
         ({"num_nodes": 3}, "trainer.num_nodes must be as many machines as torchrun has, 2, got 3"),
         ({"num_nodes": 2, "devices": 4}, "trainer.devices must be as many processes as torchrun has on a machine, 2"),
-        ({"num_nodes": 2, "batch_norm": "sync"}, "trainer.batch_norm must not be sync for several processes without"),
+        ({"num_nodes": 2, "strategy": "fsdp", "ema": 0.9}, "trainer.ema must be left out where trainer.strategy is"),
     ],
 )
 def test_a_recipe_that_torchrun_contradicts_is_refused(trainer, sentence):
@@ -137,7 +137,7 @@ def test_the_library_returns_what_several_processes_left(motion_root, tmp_path, 
 
 @pytest.fixture
 def long_run(motion_root, tmp_path):
-    """A run of two processes, in its first epochs; with the ids of its processes."""
+    """A run of two processes, in its first epochs; with the ids of its processes and its folder."""
     out = tmp_path / "run"
     command = [*COMMAND, "--data.root", motion_root, "--trainer.epochs", "5000", "--trainer.devices", "2", "--out", out]
     parent = subprocess.Popen(
@@ -146,7 +146,7 @@ def long_run(motion_root, tmp_path):
     try:
         wait_for(lambda: (out / "metrics.csv").exists() or parent.poll() is not None)
         assert parent.poll() is None, parent.communicate()
-        yield parent, children_of(parent.pid)
+        yield parent, children_of(parent.pid), out
     finally:
         parent.kill()
         parent.communicate(timeout=60)
@@ -180,7 +180,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason=
 @needs_proc
 @pytest.mark.slow
 def test_the_death_of_one_process_ends_all_with_one_sentence(long_run):
-    parent, children = long_run
+    parent, children, _ = long_run
     os.kill(children[1], signal.SIGKILL)
     _, said = parent.communicate(timeout=SECONDS)
     assert parent.returncode == 1
@@ -192,11 +192,13 @@ def test_the_death_of_one_process_ends_all_with_one_sentence(long_run):
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_no_process_outlives_the_one_that_started_it(long_run, ending):
-    parent, children = long_run
+    parent, children, out = long_run
     assert len(children) == 2
     parent.send_signal(ending)
     _, said = parent.communicate(timeout=SECONDS)
     wait_for(lambda: not any(map(is_there, children)))
     assert parent.returncode == {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}[ending]
+    if ending != signal.SIGKILL:
+        assert (out / "checkpoints" / "last.ckpt").is_file()
     if ending == signal.SIGINT:
         assert said.startswith("kinema: interrupted; go on with: kinema train --resume --out ")

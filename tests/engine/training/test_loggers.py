@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from kinema.cli import main
 from kinema.engine.recipe import ClipRecipe, DataRecipe, ModelRecipe, Recipe, TrainerRecipe
 from kinema.engine.training import loggers as loggers_module
-from kinema.engine.training.checkpoints import EpochCheckpoints
+from kinema.engine.training.checkpoints import Checkpoints
 from kinema.engine.training.logged_once import LoggedSteps, StepsFile
 from kinema.engine.training.loggers import check_loggers, make_loggers
 from kinema.engine.training.train import train
@@ -48,7 +48,7 @@ def quiet():
 
 def break_off_once(monkeypatch, *, epoch):
     """Lets a run end when an epoch is over and logged, and its checkpoint is not yet written."""
-    write = EpochCheckpoints.on_train_epoch_end
+    write = Checkpoints.on_train_epoch_end
     broken = []
 
     def break_off(self, trainer: L.Trainer, pl_module):
@@ -57,7 +57,7 @@ def break_off_once(monkeypatch, *, epoch):
             raise ConnectionError("broken off")
         write(self, trainer, pl_module)
 
-    monkeypatch.setattr(EpochCheckpoints, "on_train_epoch_end", break_off)
+    monkeypatch.setattr(Checkpoints, "on_train_epoch_end", break_off)
 
 
 def train_in_two_parts(recipe, monkeypatch):

@@ -82,8 +82,12 @@ def in_one_and_in_two(root, folder, **trainer):
 
 @pytest.mark.parametrize(
     ("num_train", "broken"),
-    [(24, ()), (21, ()), (17, ()), (20, (1, 2, 5, 9))],
-    ids=["whole batches", "3 and 2 in the last", "1 and none in the last", "some unreadable"],
+    [
+        pytest.param(24, (), id="whole batches", marks=pytest.mark.slow),
+        pytest.param(21, (), id="3 and 2 in the last", marks=pytest.mark.slow),
+        pytest.param(17, (), id="1 and none in the last"),
+        pytest.param(20, (1, 2, 5, 9), id="some unreadable", marks=pytest.mark.slow),
+    ],
 )
 def test_two_processes_learn_what_one_learns_from_batches_twice_as_large(motion_root, tmp_path, num_train, broken):
     root = smaller(motion_root, tmp_path, num_train=num_train, broken=broken)
@@ -102,15 +106,17 @@ def test_two_processes_learn_what_one_learns_from_batches_twice_as_large(motion_
     )
 
 
+@pytest.mark.slow
 def test_two_processes_accumulate_as_one_does(motion_root, tmp_path):
     root = smaller(motion_root, tmp_path, num_train=21)
     one, [(first, _), _] = in_one_and_in_two(root, tmp_path, accumulate=2)
     assert_same_run(one, first)
 
 
+@pytest.mark.slow
 def test_a_network_in_parts_learns_what_a_whole_one_learns(motion_root, tmp_path):
     root = smaller(motion_root, tmp_path, num_train=17)
-    one, [(first, _), (second, _)] = in_one_and_in_two(root, tmp_path, strategy="fsdp")
+    one, [(first, _), (second, _)] = in_one_and_in_two(root, tmp_path, strategy="fsdp", clip_norm=0.5)
     assert_same_run(one, first)
     assert torch.equal(first.held_out.probabilities, second.held_out.probabilities)
     own, whole = (
@@ -157,8 +163,10 @@ def test_weights_score_the_same_to_the_last_bit_in_several_processes(motion_root
     assert outcomes == [(alone, said)] + [(alone, "")] * (num_ranks - 1)
 
 
-def test_a_run_of_two_processes_goes_on_where_it_was_stopped(motion_root, tmp_path):
-    whole = recipe_for(motion_root, tmp_path / "whole", batch_size=4, devices=2, epochs=2)
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_a_run_of_two_processes_goes_on_where_it_was_stopped(motion_root, tmp_path, strategy):
+    whole = recipe_for(motion_root, tmp_path / "whole", batch_size=4, devices=2, epochs=2, strategy=strategy)
     whole = replace(whole, model=replace(whole.model, dropout=0.5))
     [(never_stopped, _), _] = in_ranks(train_quietly, 2, whole, folder=tmp_path)
     stopped = replace(whole, out=str(tmp_path / "stopped"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,12 +55,12 @@ class FiniteNumbers:
         """
         self.batches.append(_Batch(indices.tolist(), loss.detach(), logits.detach()))
 
-    def check(self, norm: Tensor, *, scale: float | None, epoch: int, advice: str) -> None:
+    def check(self, norm: Tensor, *, scale: Callable[[], float] | None, epoch: int, advice: str) -> None:
         """Ends the step.
 
         Args:
             norm: Norm of its gradient.
-            scale: Factor of the loss in 16 bits; none in other precisions.
+            scale: Returns the factor of the loss in 16 bits; none in other precisions.
             epoch: Of the run, from 0 on.
             advice: What to change.
 
@@ -68,15 +68,17 @@ class FiniteNumbers:
             RunError: If loss or gradient are not finite.
         """
         batches, self.batches = self.batches, []
-        if torch.isfinite(torch.stack([norm.float(), *(batch.loss.to(norm).float() for batch in batches)])).all():
+        own = [] if _several() else [batch.loss.to(norm) for batch in batches]  # the norm is the same for all processes
+        if torch.isfinite(torch.stack([norm, *own])).all():
             return
         lost = [batch for batch in batches if not torch.isfinite(batch.loss)]
         names, word = self._over_all_ranks([self.samples[i].name for batch in lost for i in batch.indices], _word(lost))
         if not names:
-            if scale is not None and scale > SMALLEST_SCALE:
+            if scale is not None and scale() > SMALLEST_SCALE:
                 return
             mine = [self.samples[i].name for batch in batches for i in batch.indices]
             names, word = self._over_all_ranks(mine, f"gradient must stay finite, got one of norm {norm.item()}")
+        names = list(dict.fromkeys(names))  # a video may have several clips in a batch
         self._list(names, word)
         raise RunError(
             f"{word} in epoch {epoch + 1} at {listed([one_line(name) for name in names], 3)}, all listed in "
@@ -85,7 +87,7 @@ class FiniteNumbers:
 
     def _over_all_ranks(self, names: list[str], word: str) -> tuple[list[str], str]:
         """Joins what the processes found; a gradient that is lost is lost for all, so that all come here."""
-        if not (distributed.is_available() and distributed.is_initialized()):
+        if not _several():
             return names, word
         found: list[tuple[list[str], str] | None] = [None] * distributed.get_world_size()
         distributed.all_gather_object(found, (names, word))
@@ -96,6 +98,11 @@ class FiniteNumbers:
         if is_main():
             entries = ({"name": name, "kind": "lost", "reason": word} for name in names)
             write_atomically(self.file, quarantine_text(entries).encode())
+
+
+def _several() -> bool:
+    """Tells whether other processes train with this one."""
+    return distributed.is_available() and distributed.is_initialized()
 
 
 def _word(lost: Sequence[_Batch]) -> str:

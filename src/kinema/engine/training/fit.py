@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from kinema.engine.training.origin import run_fingerprint
 from kinema.engine.training.progress import RankStates
 from kinema.engine.training.quiet import plain_errors, quiet_lightning
 from kinema.engine.training.ranks import is_main, own_seed
+from kinema.engine.training.sharded import lies_in_parts
 from kinema.engine.training.stopping import Stop
 from kinema.engine.training.strategy import make_environment, make_strategy
 from kinema.engine.training.task import VideoTask
@@ -45,7 +47,8 @@ def fit(
     """Runs Lightning's loop; the model holds the last weights afterwards, the averaged ones where there are such."""
     model.to(memory_format=torch.channels_last)
     averaging = None if recipe.trainer.ema is None else Averaging(model, decay=recipe.trainer.ema)
-    task = _make_task(recipe, data, model, scored=averaging.averaged if averaging else model)
+    trained = copy.deepcopy(model) if lies_in_parts(recipe.trainer) else model
+    task = _make_task(recipe, data, trained, scored=averaging.averaged if averaging else model)
     best = BestEpoch(
         save=partial(_save_best, recipe, data, task.scored),
         patience=recipe.trainer.patience,
@@ -54,7 +57,7 @@ def fit(
     profile = TimeProfile(LoaderClock(), recipe, num_train=len(data.train), say=lambda line: say(console, line))
     bar = console.is_terminal
     callbacks: list[Callback] = [
-        StayFrozen(model),
+        StayFrozen(trained),
         RankStates(task.means),
         *([averaging] if averaging else []),
         EpochLog(

@@ -23,8 +23,10 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from kinema.data.video.opening import VideoError
 from kinema.engine.recipe import Recipe
 from kinema.engine.recipe.files import recipe_from_dict, recipe_to_yaml
+from kinema.engine.run_error import RunError
 from kinema.engine.training.processes import LAUNCHER, as_launched, num_devices
 from kinema.engine.training.ranks import is_launched, is_main
+from kinema.engine.training.stopping import GRACE_SECONDS, Terminated
 from kinema.wording import one_line
 
 if TYPE_CHECKING:
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
 
 GIVEN = "given.json"
 """File beside the recipe of the processes: names of what a person has given of it, where the rest may be chosen."""
-SHUTDOWN_SECONDS = 20
-"""How long processes have to end before they are killed."""
+_SENTENCES = {"value": ValueError, "video": VideoError, "run": RunError, "system": OSError}
+"""Errors that say by themselves what to do."""
 
 
 def needs_launch(recipe: Recipe) -> bool:
@@ -63,7 +65,9 @@ def launch(recipe: Recipe, *, resume: bool, overwrite: bool, given: Collection[s
         ValueError: What a process says of the recipe or the data.
         VideoError: What a process says of the videos.
         ChildProcessError: If a process ended in another way.
-        KeyboardInterrupt: If the run was interrupted.
+        RunError: What a process says of a run that cannot go on.
+        OSError: What a process says of the disk or the machine.
+        KeyboardInterrupt: If the run was interrupted (`Terminated`: by another signal).
     """
     recipe = as_launched(recipe)
     assert isinstance(recipe.trainer.devices, int)
@@ -134,7 +138,7 @@ def _run(arguments: tuple[str, ...], *, num_processes: int, folder: Path) -> Non
         local_addr="127.0.0.1",
         logs_specs=DefaultLogsSpecs(log_dir=str(folder / "logs")),
         max_restarts=0,
-        shutdown_timeout=SHUTDOWN_SECONDS,
+        shutdown_timeout=GRACE_SECONDS,
     )
     try:
         elastic_launch(config, sys.executable)(*arguments)
@@ -143,7 +147,7 @@ def _run(arguments: tuple[str, ...], *, num_processes: int, folder: Path) -> Non
     except SignalException as error:
         if error.sigval == signal.SIGINT:
             raise KeyboardInterrupt from error
-        raise SystemExit(128 + error.sigval) from error
+        raise Terminated from error
 
 
 def _first_error(failures: dict[int, ProcessFailure]) -> BaseException:
@@ -161,10 +165,8 @@ def _first_error(failures: dict[int, ProcessFailure]) -> BaseException:
     kind, text = said.get("kind"), said.get("text", "")
     if kind == "interrupt":
         return KeyboardInterrupt()
-    if kind == "value":
-        return ValueError(text)
-    if kind == "video":
-        return VideoError(text)
+    if kind in _SENTENCES:
+        return _SENTENCES[kind](text)
     if kind == "fault" and os.environ.get("KINEMA_TRACEBACK") == "1":
         text = said["py_callstack"]
     elif kind == "fault":

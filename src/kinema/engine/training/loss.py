@@ -37,9 +37,11 @@ def mix(
     Returns:
         The clips, and soft targets [N, K]; both as they were where the batch is not mixed.
     """
+    if not augment.mixes:
+        return clips, targets
     rng = np.random.default_rng(np.random.SeedSequence(tuple(key), spawn_key=(_MIXING,)))
     drawn, choice = rng.random(2).tolist()
-    if not augment.mixes or drawn >= augment.mix_chance:
+    if drawn >= augment.mix_chance:
         return clips, targets
     both = augment.mixup and augment.cutmix
     transform: v2.Transform

@@ -20,6 +20,7 @@ from kinema.data.atomic import write_atomically
 from kinema.data.video.opening import VideoError
 from kinema.engine.device import choose_device
 from kinema.engine.recipe import Accelerator, Recipe, TrainerRecipe
+from kinema.engine.run_error import RunError
 from kinema.engine.training.ranks import is_launched, local_rank, num_local_ranks, num_ranks, rank
 from kinema.wording import one_line
 
@@ -111,10 +112,10 @@ def _check_devices(trainer: TrainerRecipe, devices: int) -> None:
         raise ValueError(
             f"trainer.devices must be 1 on mps, got {devices}; leave it out, or take --trainer.accelerator cpu"
         )
-    if trainer.batch_norm == "sync" and device != "cuda" and num_processes > 1:
+    if trainer.strategy == "fsdp" and trainer.ema is not None:
         raise ValueError(
-            f"trainer.batch_norm must not be sync for several processes without GPUs, got sync on {device}; torch "
-            "has it for GPUs alone: take train, partial or frozen"
+            f"trainer.ema must be left out where trainer.strategy is fsdp, got {trainer.ema}; the weights lie in parts "
+            "on all processes, and nothing averages them"
         )
 
 
@@ -153,6 +154,7 @@ def _kind(error: BaseException) -> str:
         KeyboardInterrupt: "interrupt",
         VideoError: "video",
         ValueError: "value",
+        RunError: "run",
         OSError: "system",
     }
     return next((name for cls, name in kinds.items() if isinstance(error, cls)), "fault")

@@ -28,6 +28,9 @@ def quiet_lightning() -> Iterator[None]:
             warnings.filterwarnings("ignore", message=r".*`training_step` returned `None`")  # no readable video in it
             warnings.filterwarnings("ignore", message=r".*your dataloader is not resumable")  # VideoTask sees to it
             warnings.filterwarnings("ignore", message=r".*in eval mode at the start of training")  # what is frozen
+            warnings.filterwarnings(
+                "ignore", message=r".*use `self.log\(.*sync_dist=True"
+            )  # all processes say the same
             warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", category=FutureWarning)
             yield
     finally:

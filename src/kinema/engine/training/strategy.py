@@ -10,6 +10,7 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Str
 from kinema.engine.recipe import TrainerRecipe
 from kinema.engine.training.processes import TIMEOUT
 from kinema.engine.training.ranks import is_launched, num_ranks
+from kinema.engine.training.sharded import lies_in_parts
 
 
 def make_environment() -> ClusterEnvironment:
@@ -21,7 +22,7 @@ def make_strategy(trainer: TrainerRecipe) -> Strategy | str:
     """Returns how the processes train together; they are connected by now."""
     if num_ranks() == 1:
         return "auto"
-    if trainer.strategy == "fsdp":
+    if lies_in_parts(trainer):
         return ModelParallelStrategy(
             data_parallel_size=num_ranks(), tensor_parallel_size=1, save_distributed_checkpoint=False, timeout=TIMEOUT
         )

@@ -5,7 +5,6 @@ Shapes: N clips, T frames, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import lightning as L
@@ -35,8 +34,8 @@ from kinema.engine.training.optimizer import (
 )
 from kinema.engine.training.param_groups import parameter_groups
 from kinema.engine.training.progress import EpochMeans
-from kinema.engine.training.ranks import num_ranks, share_buffers
-from kinema.engine.training.sharded import copy_whole, shard
+from kinema.engine.training.ranks import share_buffers
+from kinema.engine.training.sharded import copy_whole, lies_in_parts, shard
 from kinema.engine.training.shares import clips_of_step, idle_loss, share_of
 from kinema.engine.training.unreadable import UnreadableVideos
 from kinema.engine.view_loader import ViewBatch
@@ -95,7 +94,7 @@ class VideoTask(L.LightningModule):
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.whole = (scored or model,)  # in a tuple, so that checkpoints do not have it beside what is trained
-        self.in_parts = False
+        self.is_divided = False
 
     @property
     def scored(self) -> VideoClassifier:
@@ -103,16 +102,16 @@ class VideoTask(L.LightningModule):
         return self.whole[0]
 
     def configure_model(self) -> None:
-        """Divides the weights over the processes where the recipe says so; the network that was given stays whole."""
-        if self.recipe.trainer.strategy == "fsdp" and num_ranks() > 1 and not self.in_parts:
-            self.in_parts = True
-            self.model = copy.deepcopy(self.scored).to(memory_format=torch.contiguous_format)  # as fully_shard wants it
+        """Divides the weights over the processes where the recipe says so."""
+        if lies_in_parts(self.recipe.trainer) and not self.is_divided:
+            self.is_divided = True
             assert self.device_mesh is not None
             shard(self.model, self.device_mesh["data_parallel"])
+            self.groups = parameter_groups(self.model, self.recipe.optimizer)
 
     def take_whole(self) -> None:
         """Gives the network that is scored the weights that are trained, the same in all processes."""
-        if self.in_parts:
+        if self.is_divided:
             copy_whole(self.model, self.scored)
             self.scored.to(self.device)
         share_buffers(self.scored)
@@ -177,14 +176,12 @@ class VideoTask(L.LightningModule):
         """Shortens the gradient to the recipe's norm, once it is known to be finite."""
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-        if isinstance(norm, DTensor):  # each process has a part of it
-            norm = norm.full_tensor()
         if self.finite is not None:
             scaler = getattr(self.trainer.precision_plugin, "scaler", None)
             trainer = self.recipe.trainer
             self.finite.check(
-                norm,
-                scale=scaler.get_scale() if scaler is not None else None,
+                norm.full_tensor() if isinstance(norm, DTensor) else norm,  # each process may have a part of it
+                scale=scaler.get_scale if scaler is not None else None,
                 epoch=self.current_epoch,
                 advice=advice_for(trainer.precision, trainer.clip_norm),
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from shlex import quote
 from typing import Any
 
@@ -114,8 +114,20 @@ class TimeProfile(Callback):
         self._began = 0.0
         self._waited = 0.0
 
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what the epoch has taken so far."""
+        return asdict(self.epoch)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on with the epoch of a checkpoint."""
+        self.epoch = Spent(**state_dict)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Starts the clock, also where a resumed run goes on inside an epoch."""
+        self._began, self._waited = time.perf_counter(), self.clock.seconds
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Starts the clock."""
+        """Begins an epoch."""
         self.epoch = Spent()
         self._began, self._waited = time.perf_counter(), self.clock.seconds
 
