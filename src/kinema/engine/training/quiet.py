@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import signal
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from kinema.data.video.opening import VideoError
 
@@ -18,6 +20,8 @@ def quiet_lightning() -> Iterator[None]:
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.WARNING)
+    hook = threading.excepthook
+    threading.excepthook = partial(_unless_raised_again, hook)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=r".*does not have many workers")
@@ -30,8 +34,15 @@ def quiet_lightning() -> Iterator[None]:
             warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", category=FutureWarning)
             yield
     finally:
+        threading.excepthook = hook
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def _unless_raised_again(hook: Callable[[threading.ExceptHookArgs], object], thrown: threading.ExceptHookArgs) -> None:
+    """Keeps back that TensorBoard's thread cannot write: the run learns of it when it draws its next point."""
+    if not (type(thrown.thread).__name__ == "_AsyncWriterThread" and isinstance(thrown.exc_value, OSError)):
+        hook(thrown)
 
 
 @contextmanager

@@ -130,5 +130,13 @@ def _first_sentence(error: RuntimeError) -> str:
 def _outlive_signals(worker: int) -> None:
     """Lets a process that decodes live on for a while: the step at work needs its clips."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # the threads that it starts have the mask too
+        threading.Thread(target=_wait_for_the_end, args=(os.getppid(),), daemon=True).start()
+
+
+def _wait_for_the_end(parent: int) -> None:
+    """Ends this process: at once where its parent asks for it, after a while where anybody else does."""
+    if signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        signal.sigtimedwait({signal.SIGTERM}, GRACE_SECONDS)
+    os._exit(0)  # as torch has it: a status of failure would be one more error of the parent
