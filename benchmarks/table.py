@@ -168,6 +168,25 @@ def loader_table(result: Result) -> str:
     return "\n".join([about, "", *lines, ""])
 
 
+def loop_overhead_table(result: Result) -> str:
+    """Lays out one run of `loop_overhead.py`."""
+    settings = result["settings"]
+    bar = ", with a progress bar" if settings["bar"] else ""
+    about = (
+        f"{settings['temporal']} on {settings['backbone']}, {settings['num_frames']} frames of {settings['size']} x "
+        f"{settings['size']}, {settings['batch_size']} clips a batch, {settings['precision']}, {settings['epochs']} "
+        f"rounds of {settings['steps']} steps{bar}; {place(result)}."
+    )
+    lines = ["| a step | bare loop | `kinema train` | beyond | ratio | quartiles |", "|---|---|---|---|---|---|"]
+    for clock, name in (("wall", "time"), ("cpu", "processor time")):
+        numbers = result["clocks"][clock]
+        lines.append(
+            f"| {name} | {numbers['bare_ms']:.1f} ms | {numbers['ours_ms']:.1f} ms | {numbers['beyond_ms']:.1f} ms | "
+            f"x {numbers['ratio']:.3f} | {numbers['ratio_low']:.3f} to {numbers['ratio_high']:.3f} |"
+        )
+    return "\n".join([about, "", *lines, ""])
+
+
 def place(result: Result) -> str:
     """Says where and with what a result was measured."""
     machine, versions = result["machine"], result["versions"]
@@ -242,6 +261,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "million_rows": million_rows_table,
     "decode": decode_table,
     "loader": loader_table,
+    "loop_overhead": loop_overhead_table,
     "frame_cache": frame_cache_table,
     "few_clips": few_clips_table,
 }

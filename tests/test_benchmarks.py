@@ -205,6 +205,30 @@ def test_the_loader_is_laid_out_beside_the_decoders():
     assert "| loader / decoders | x 0.92 | | |" in text
 
 
+def test_the_training_loop_takes_turns_with_a_bare_one(scripts, tmp_path):
+    script = import_module("loop_overhead")
+    settings = script.LoopSettings(backbone="test_resnet", size=32, num_frames=2, batch_size=2, steps=4, epochs=3)
+
+    clocks = script.measure(settings, tmp_path)
+
+    assert [len(script.InTurns.seconds[who]["wall"]) for who in ("ours", "bare")] == [4, 4]  # one to warm up
+    for numbers in clocks.values():
+        assert numbers["ours_ms"] > 0
+        assert numbers["bare_ms"] > 0
+        assert numbers["ratio_low"] <= numbers["ratio"] <= numbers["ratio_high"]
+    result = {**RESULT, "kind": "loop_overhead", "settings": vars(settings), "clocks": clocks}
+    table = import_module("table").fill("<!-- table:loop_overhead -->\n<!-- /table -->\n", [result])
+    assert "tsm on test_resnet, 2 frames of 32 x 32, 2 clips a batch, 32-true, 3 rounds of 4 steps; " in table
+    assert "| processor time | " in table
+
+
+def test_the_ratio_of_loops_is_that_of_neighbouring_epochs(scripts):
+    compared = import_module("loop_overhead").compare([2.2, 1.1, 4.4], [2.0, 1.0, 4.0])
+    assert compared["ratio"] == pytest.approx(1.1)
+    assert compared["beyond_ms"] == pytest.approx(200)
+    assert (compared["ours_ms"], compared["bare_ms"]) == pytest.approx((2200, 2000))
+
+
 def test_the_caches_of_frames_are_measured_and_laid_out(scripts, tmp_path):
     write_counting_video(tmp_path / "a.mp4", num_frames=12)
     script = import_module("frame_cache")

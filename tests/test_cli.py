@@ -124,7 +124,7 @@ def test_the_package_runs_as_a_module():
         (["train", "--data.root", "x", "--seed", "1.5"], "seed must be int, got 1.5"),
         (["train", "--optimizer.name", "adam"], "optimizer.name must be 'adamw' or 'sgd', got adam"),
         (["train", "--model.pretrained", "maybe"], "model.pretrained must be true, false, auto or a file, got 'maybe'"),
-        (["train", "--trainer.batch_size", "0"], "trainer.batch_size must be at least 1, got 0"),
+        (["train", "--trainer.batch_size", "0"], "trainer.batch_size must be at least 1, or auto, got 0"),
         (["train"], "data.root must name the folder of the videos"),
         (["train", "--resume", "--overwrite"], "overwrite must not be given with resume"),
         (["train", "--resume", "--out", "no-such-run"], "out must hold a run to resume, got no-such-run"),

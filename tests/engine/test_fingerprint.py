@@ -1,14 +1,19 @@
-"""The hash of a dataset: the same for the same videos, another for others, and never a million files asked."""
+"""What a run depends on; the hash of a dataset is the same for the same videos, and never asks a million files."""
 
 from __future__ import annotations
 
+import json
+import platform
 from dataclasses import replace
 
 import pytest
+import torch
 
 from kinema.data.annotations import Sample, TableBuilder
 from kinema.engine import fingerprint
 from kinema.engine.fingerprint import hash_data
+from kinema.engine.machine import gpu_facts, num_cores
+from kinema.engine.training.origin import note_fingerprint
 
 
 @pytest.fixture
@@ -67,3 +72,34 @@ def test_a_folder_of_frames_counts_its_files(tmp_path):
 
 def test_data_without_samples_has_a_hash():
     assert len(hash_data([])) == 16
+
+
+def test_a_fingerprint_says_what_was_computed_on_and_by_no_name_of_a_machine(samples):
+    found = fingerprint.fingerprint(samples, seed=3)
+    assert {"machine", "cpu", "cores", "gpu", "python", "torch", "kinema", "commit", "data", "seed"} <= found.keys()
+    assert found["cores"] == num_cores() >= 1
+    assert found["cpu"]
+    assert found["data"] == hash_data(samples)
+    assert found["seed"] == 3
+    told = json.dumps(found)
+    assert str(samples[0].path.parent) not in told
+    assert platform.node() not in told.replace(str(found["cpu"]), "")
+
+
+def test_gpus_are_counted_by_name(monkeypatch):
+    names = ["NVIDIA H200", "NVIDIA H200", "NVIDIA L4"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda place: names[place])
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91002)
+    assert gpu_facts() == {"gpu": "2 x NVIDIA H200, 1 x NVIDIA L4", "cuda": "13.0", "cudnn": 91002}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu_facts() == {"gpu": "none"}
+
+
+def test_a_run_that_goes_on_elsewhere_has_another_line(tmp_path):
+    file = tmp_path / "fingerprints.jsonl"
+    for cores in (2, 2, 8, 2):
+        note_fingerprint(file, {"cpu": "a processor", "cores": cores})
+    assert [json.loads(line)["cores"] for line in file.read_text().splitlines()] == [2, 8, 2]

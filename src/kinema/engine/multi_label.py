@@ -25,7 +25,8 @@ def multi_label_loss(
         The loss [].
     """
     soft = targets.float() * (1 - smoothing) + smoothing / 2
-    return F.binary_cross_entropy_with_logits(logits.float(), soft, pos_weight=weights)
+    pos_weight = None if weights is None else weights.float()
+    return F.binary_cross_entropy_with_logits(logits.float(), soft, pos_weight=pos_weight)
 
 
 def average_precisions(probabilities: Tensor, targets: Tensor) -> tuple[float | None, ...]:

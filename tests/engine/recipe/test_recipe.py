@@ -101,7 +101,7 @@ MODULES = (augment, clip, data, evaluation, model, optimizer, run, trainer)
         ({"optimizer": {"learning_rate": float("nan")}}, "optimizer.learning_rate must be positive, got nan"),
         ({"optimizer": {"schedule": "steps"}}, "optimizer.milestones must name at least one epoch"),
         ({"trainer": {"epochs": 0}}, "trainer.epochs must be at least 1, got 0"),
-        ({"trainer": {"batch_size": 0}}, "trainer.batch_size must be at least 1, got 0"),
+        ({"trainer": {"batch_size": 0}}, "trainer.batch_size must be at least 1, or auto, got 0"),
         ({"trainer": {"clip_norm": 0}}, "trainer.clip_norm must be positive, got 0"),
     ],
 )

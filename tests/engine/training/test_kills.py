@@ -57,7 +57,11 @@ def written_at(path):
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_again_and_again_ends_as_one_that_never_was(recipe, tmp_path):
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_run_that_is_killed_again_and_again_ends_as_one_that_never_was(recipe, tmp_path, processes):
+    if processes > 1:  # each with half of the batch
+        trainer = replace(recipe.trainer, devices=processes, batch_size=2, accelerator="cpu")
+        recipe = replace(recipe, trainer=trainer, data=replace(recipe.data, num_workers=1))
     whole, out = tmp_path / "whole", tmp_path / "killed"
     (tmp_path / "whole.yaml").write_text(recipe_to_yaml(recipe))
     (tmp_path / "killed.yaml").write_text(recipe_to_yaml(replace(recipe, out=str(out))))

@@ -19,6 +19,7 @@ from kinema.data.memory import available_memory, gigabytes
 from kinema.data.user_cache import cache_folder
 from kinema.data.video.cached import FrameCache
 from kinema.engine.recipe import Recipe
+from kinema.engine.training.ranks import is_main
 
 MEMORY: Final = Path("/dev/shm")
 """A folder in memory, where the system has one; else the folder for temporary files is taken."""
@@ -80,7 +81,7 @@ class CacheReport(Callback):
             self._once("kept", f"cache: {taken} of decoded frames kept in {place}")
 
     def _once(self, name: str, line: str) -> None:
-        if name not in self.said:
+        if name not in self.said and is_main():
             self.said |= {name, "kept"}
             self.say(line)
 
