@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 from types import FrameType
-
-from kinema.engine.training.ranks import is_main
 from typing import Any
 
 from torch.utils.data import DataLoader
+
+from kinema.engine.training.ranks import is_main
 
 GRACE_SECONDS = 30
 """How long a process that decodes outlives SIGTERM, which a cluster sends to all processes of a run at once."""
