@@ -78,7 +78,7 @@ def launch(recipe: Recipe, *, resume: bool, overwrite: bool, given: Collection[s
             (folder / GIVEN).write_text(json.dumps(sorted(given)), encoding="utf-8")
         flags = ["--resume"] * resume + ["--overwrite"] * overwrite
         arguments = ("-m", "kinema", "train", "--config", str(folder / "recipe.yaml"), *flags)
-        with _environment(recipe.trainer.devices, result=folder / "result.pt"), _own_signals():
+        with _environment(recipe.trainer.devices, result=folder / "result.pt"), _quiet_launcher(), _own_signals():
             _run(arguments, num_processes=recipe.trainer.devices, folder=folder)
         return _read_result(folder / "result.pt")
 
@@ -196,18 +196,28 @@ def _environment(num_processes: int, *, result: Path) -> Iterator[None]:
     if sys.platform == "linux":
         values["GLOO_SOCKET_IFNAME"] = os.environ.get("GLOO_SOCKET_IFNAME", "lo")
     before = {name: os.environ.get(name) for name in (*values, "TORCHELASTIC_SIGNALS_TO_HANDLE")}
-    logger = logging.getLogger("torch.distributed.elastic")
-    level = logger.level
     os.environ.update(values)
-    logger.setLevel(logging.CRITICAL)  # what it says of a failure is said here in a sentence
     try:
         yield
     finally:
-        logger.setLevel(level)
         for name, value in before.items():
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
+
+
+@contextmanager
+def _quiet_launcher() -> Iterator[None]:
+    """Keeps back what torch's launcher says of a failure: it is said here in a sentence."""
+    names = [name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed.elastic")]
+    levels = {logging.getLogger(name): logging.getLogger(name).level for name in names}
+    for logger in levels:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in levels.items():
+            logger.setLevel(level)
 
 
 @contextmanager

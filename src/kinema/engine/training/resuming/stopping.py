@@ -16,6 +16,8 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from kinema.engine.training.ranks import is_main
+
 GRACE_SECONDS = 30
 """How long a process that decodes outlives SIGTERM, which a cluster sends to all processes of a run at once."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -46,7 +48,7 @@ class Stop:
         again = self.signum is not None and time.monotonic() - self._asked_at > _ONE_REQUEST_SECONDS
         if self.signum is None:
             self.signum, self._asked_at = signum, time.monotonic()
-            if self.waits and signum == signal.SIGINT:  # no print: it may have been interrupted itself
+            if self.waits and signum == signal.SIGINT and is_main():  # no print: it may have been interrupted itself
                 os.write(2, b"\nkinema: stopping at the end of this step; once more: at once\n")
         if not self.waits or (again and signum == signal.SIGINT):
             raise self.error()
