@@ -16,7 +16,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from kinema.engine.training.ranks import is_main
+from kinema.engine.processes.ranks import is_main
 
 GRACE_SECONDS = 30
 """How long a process that decodes outlives SIGTERM, which a cluster sends to all processes of a run at once."""
