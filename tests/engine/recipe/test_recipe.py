@@ -51,6 +51,7 @@ MODULES = (augment, clip, data, evaluation, model, optimizer, run, trainer)
         ({"seed": -1}, r"seed must lie in \[0, 2\*\*32\), got -1"),
         ({"data": {"val_fraction": 1.0}}, r"data.val_fraction must lie in \[0, 1\), got 1.0"),
         ({"data": {"num_workers": -1}}, "data.num_workers must be 0 or more, got -1"),
+        ({"trainer": {"strategy": "fsdp", "ema": 0.9}}, "trainer.ema must be null with fsdp"),
         ({"clip": {"num_frames": 0}}, "clip.num_frames must be at least 1, got 0"),
         ({"clip": {"resize": 100, "crop": 112}}, r"clip.crop must lie between 1 and clip.resize \(100\), got 112"),
         ({"augment": {"min_scale": 0}}, "augment.min_scale must .* got 0"),

@@ -216,14 +216,6 @@ def test_what_contradicts_itself_is_refused(recipe, model, sentence):
         freeze(make(**model), recipe_for(**recipe))
 
 
-def test_batch_norms_of_all_processes_are_refused_on_cpus(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(
-        ValueError, match=r"batch_norm must be .* for several processes on cpu, got 'sync', which torch"
-    ):
-        freeze(make(), recipe_for(batch_norm="sync"))
-
-
 def test_a_model_that_is_put_to_training_again_is_put_back():
     model = make("tam")
     freeze(model, recipe_for(batch_norm="frozen"))

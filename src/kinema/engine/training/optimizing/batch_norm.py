@@ -5,9 +5,6 @@ from __future__ import annotations
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch import nn
 
-from kinema.engine.device import choose_device
-from kinema.engine.processes.ranks import num_ranks
-from kinema.engine.recipe import TrainerRecipe
 from kinema.models.classifier import VideoClassifier
 from kinema.models.origins import own_names
 
@@ -29,18 +26,9 @@ def backbone_norms(model: VideoClassifier) -> list[BatchNorm]:
     ]
 
 
-def synchronize(model: VideoClassifier, trainer: TrainerRecipe) -> None:
+def synchronize(model: VideoClassifier) -> None:
     """Lets batch norms take the statistics of all processes' batches; in one process they act as before.
 
     The tensors keep their names. timm's batch norms that go on to an activation keep it.
-
-    Raises:
-        ValueError: If several processes train on CPUs, where torch has no such norm.
     """
-    device = choose_device(trainer.accelerator).type
-    if num_ranks() > 1 and device != "cuda":
-        raise ValueError(
-            f"trainer.batch_norm must be train, partial or frozen for several processes on {device}, got 'sync', which "
-            "torch has for GPUs only; leave it out"
-        )
     convert_sync_batchnorm(model)

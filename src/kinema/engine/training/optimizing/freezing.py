@@ -29,7 +29,7 @@ def freeze(model: VideoClassifier, recipe: Recipe) -> None:
     trainable, mode = recipe.optimizer.trainable, recipe.trainer.batch_norm
     _check(model, recipe)
     if mode == "sync":
-        synchronize(model, recipe.trainer)
+        synchronize(model)
     if trainable == "head":
         model.backbone.requires_grad_(False).eval()
     elif trainable == "temporal":
