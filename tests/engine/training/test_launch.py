@@ -62,7 +62,6 @@ def test_torchrun_says_how_many_processes_there_are(devices):
         ({}, "trainer.num_nodes must be as many machines as torchrun has, 2, got 1"),
         ({"num_nodes": 3}, "trainer.num_nodes must be as many machines as torchrun has, 2, got 3"),
         ({"num_nodes": 2, "devices": 4}, "trainer.devices must be as many processes as torchrun has on a machine, 2"),
-        ({"num_nodes": 2, "strategy": "fsdp", "ema": 0.9}, "trainer.ema must be left out where trainer.strategy is"),
     ],
 )
 def test_a_recipe_that_torchrun_contradicts_is_refused(trainer, sentence):

@@ -112,11 +112,6 @@ def _check_devices(trainer: TrainerRecipe, devices: int) -> None:
         raise ValueError(
             f"trainer.devices must be 1 on mps, got {devices}; leave it out, or take --trainer.accelerator cpu"
         )
-    if trainer.strategy == "fsdp" and trainer.ema is not None:
-        raise ValueError(
-            f"trainer.ema must be left out where trainer.strategy is fsdp, got {trainer.ema}; the weights lie in parts "
-            "on all processes, and nothing averages them"
-        )
 
 
 def _plain(error: BaseException) -> BaseException:
