@@ -98,7 +98,9 @@ def test_the_files_of_a_published_dataset_outrank_lists_made_of_it_and_that_is_s
     touch(tmp_path, "official.json", "train_videofolder.txt")
     annotations = read_annotations(Source(root=tmp_path))
     assert annotations.format == "official"
-    assert annotations.notes == ("left aside: lists of simple; --data.format simple takes that",)
+    assert annotations.notes == (
+        "left aside: lists of simple (train_videofolder.txt); --data.format simple takes that",
+    )
     formats(official=official, other=stub("other", r"other\.json", of_dataset=True))
     touch(tmp_path, "other.json")
     with pytest.raises(ValueError, match=r"must hold one set of annotations, got .* lists of other \(other\); choose"):

@@ -238,7 +238,20 @@ def _notes_on_others(source: Source, name: str, others: Sequence[str], *, files:
             f"and, in other files, {FORMATS[rivals[0]].what} ({rivals[0]}); choose with --data.format "
             f"{' or '.join([name, *rivals])}, or name the file with --data.annotations"
         )
-    return [f"left aside: {FORMATS[other].what}; --data.format {other} takes that" for other in besides]
+    return [
+        f"left aside: {FORMATS[other].what}{_names_of(other, rest)}; --data.format {other} takes that"
+        for other in besides
+    ]
+
+
+def _names_of(name: str, source: Source) -> str:
+    """Names the files that are in a format, in brackets; nothing where no file is so by itself, or there are many."""
+    files = source.files(".*")
+    if len(files) > MAX_LEFTOVERS:
+        return ""
+    alone = {path: replace(source, without=source.without | {*files} - {path}) for path in files}
+    names = [path.name for path in files if _may_be(FORMATS[name], alone[path], strict=False)]
+    return f" ({listed(names, 4)})" if names else ""
 
 
 def _has_folders(root: Path) -> bool:
