@@ -366,6 +366,9 @@ def test_the_table_counts_in_words_and_tells_files_from_the_root_on(videos, tmp_
     (root / "a.mp4").unlink()
     assert main(["data", "check", str(root), "--num_workers", "0"]) == 1
     assert "read: no video, for none is there" in capsys.readouterr().out
+    (root / "labels.csv").write_text("path\na.mp4\n")
+    assert main(["data", "check", str(root), "--num_workers", "0"]) == 1
+    assert "│ labels.csv must have each of path and label once" in capsys.readouterr().out
 
 
 def test_of_very_many_bad_lines_the_first_are_told_and_all_are_counted(videos, tmp_path, capsys):

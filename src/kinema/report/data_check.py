@@ -131,4 +131,4 @@ def _example(item: Item, root: str) -> str:
     of = f"{os.path.basename(item.of)}: " if item.of and not item.line else ""  # noqa: PTH119
     if item.reason in ("", ABSENT):
         return one_line(of + name)
-    return one_line(of + reason if reason.startswith(name) else f"{of}{name}: {reason}")
+    return one_line(of + reason if item.reason.startswith(item.name) else f"{of}{name}: {reason}")
