@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kinema.wording import listed, nearest, one_line
+from kinema.wording import counted, listed, nearest, one_line
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,8 @@ def test_an_unknown_name_is_told_the_nearest_or_all(name, known, advice):
 def test_names_that_would_break_a_line_are_escaped():
     assert one_line("a b é 'x' \"y\"") == "a b é 'x' \"y\""
     assert one_line("a\nb\t\x1b[31m\udcff\u2028") == r"a\nb\t\x1b[31m\udcff\u2028"
+
+
+def test_things_are_counted_in_their_number():
+    said = [counted(0, "row"), counted(1, "row"), counted(2000, "row"), counted(1, "class"), counted(2, "class")]
+    assert said == ["0 rows", "1 row", "2,000 rows", "1 class", "2 classes"]

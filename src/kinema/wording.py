@@ -12,6 +12,12 @@ def listed(names: Sequence[str], limit: int = 8) -> str:
     return ", ".join(names[:limit]) + more
 
 
+def counted(count: int, noun: str) -> str:
+    """Writes a number of things: `1 row`, `2,000 rows`, `3 classes`."""
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else plural}"
+
+
 def nearest(name: str, known: Collection[str]) -> str:
     """Returns advice for an unknown name: the nearest known one, or else the known ones."""
     matches = difflib.get_close_matches(name, sorted(known), cutoff=0.5)

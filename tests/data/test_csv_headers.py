@@ -78,8 +78,11 @@ def test_split_and_several_classes_have_other_names_too(tmp_path):
         ("video,file,label", r"rows\.csv must have one column for the path, got 'video', 'file' in line 1; rename or"),
         ("path,label,class", r"must have one column for the label, got 'label', 'class' in line 1"),
         ("path;action;category", r"must have one column for the label, got 'action', 'category' in line 1"),
-        ("path,label,name", r"must have only columns path, label, split, group, got 'name'"),
-        ("path,label,frames", r"must have only columns path, label, split, group, got 'frames'"),
+        ("path,label,lables", r"must have only columns path, label, split, group, got 'lables'; did you mean label"),
+        (
+            "path,label,group_id",
+            r"must have only columns path, label, split, group, got 'group_id'; did you mean group",
+        ),
         ("path;split", r"must have each of path and label once, got 'path;split' without label"),
     ],
 )
@@ -122,3 +125,63 @@ def test_a_line_of_another_encoding_is_named_behind_the_header(tmp_path):
     (tmp_path / "rows.csv").write_bytes(b"path,label\n1.mp4,a\n" + "2.mp4,über\n".encode("latin-1"))
     with pytest.raises(ValueError, match=r"rows\.csv must be UTF-8 text, got other bytes"):
         read_annotations(Source(root=tmp_path, annotations=tmp_path / "rows.csv"))
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"a.mp4,x\n", r"must begin with a header line such as path,label, got 'a\.mp4,x' in line 1; add the header"),
+        (b"path|label\na.mp4|x\n", r"must begin with a header line such as path,label, got 'path\|label' in line 1"),
+        (b"path\na.mp4\n", r"must have each of path and label once, got 'path' without label"),
+        (b"id,label\na,x\n", r"must have each of path and label once, got 'id,label' without path"),
+        (b"", r"must have a header line path,label, got an empty file"),
+        (b"path,label\na.mp4,x\nb.mp4,\xe9t\xe9\n", r"must be UTF-8 text, got other bytes in line 3 "),
+        ("path,label\na.mp4,x\n".encode("utf-16-le"), r", line 1, must be text, got a zero byte; save it as UTF-8"),
+    ],
+)
+def test_of_the_only_list_it_is_said_what_is_wrong_with_it(tmp_path, content, sentence):
+    (tmp_path / "rows.csv").write_bytes(content)
+    (tmp_path / "a.mp4").touch()
+    with pytest.raises(ValueError, match=rf"rows\.csv{'' if sentence[0] == ',' else ' '}{sentence}"):
+        read_annotations(Source(root=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("sep=;\npath;label\na.mp4;x\nb.mp4\n", 4), ("# a comment\n\n# path,label\npath,label\na.mp4,x\nb.mp4\n", 6)],
+)
+def test_lines_above_the_header_are_passed_over_and_counted(tmp_path, text, line):
+    with pytest.raises(
+        ValueError, match=rf"line {line}, must have 2 cells like the header, got 1: 'b.mp4'; add the label$"
+    ):
+        read(tmp_path, text)
+    assert found(read(tmp_path, text.removesuffix("b.mp4\n"))) == [("a.mp4", "x")]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (",path,label\n0,a.mp4,x\n", "one without a name"),
+        ("path,label,\na.mp4,x\n", "one without a name"),
+        ('path,label,comment,frames\na.mp4,x,"two\nlines",9\n', "'comment', 'frames'"),
+        ("path,label\na.mp4,x,, \n", None),
+    ],
+)
+def test_columns_that_say_nothing_of_videos_are_left_out_and_named(tmp_path, text, names):
+    annotations = read(tmp_path, text)
+    assert found(annotations) == [("a.mp4", "x")]
+    assert annotations.notes == ((f"rows.csv: columns that are not read: {names}",) if names else ())
+
+
+def test_a_zero_byte_in_a_row_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"rows\.csv, line 3, must be text, got a zero byte"):
+        read(tmp_path, "path,label\na.mp4,x\nb.mp4,x\0y\n")
+
+
+def test_backslashes_are_slashes_where_only_so_the_video_is_there(tmp_path):
+    (tmp_path / "videos/x").mkdir(parents=True)
+    for name in ("videos/x/a.mp4", "videos/b\\c.mp4"):
+        (tmp_path / name).touch()
+    annotations = read(tmp_path, "path,label\n.\\x\\a.mp4,x\nb\\c.mp4,y\n")
+    assert [sample.name for sample in annotations.samples] == ["videos/x/a.mp4", "videos/b\\c.mp4"]
+    assert annotations.notes == ("rows.csv: backslashes in paths are read as slashes",)

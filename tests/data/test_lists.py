@@ -269,8 +269,8 @@ def test_lines_that_repeat_others_count_once(tmp_path):
 
 
 def test_a_file_in_no_known_format_is_refused(tmp_path):
-    list_file = write(tmp_path, "list.txt", "what is this\n")
-    with pytest.raises(ValueError, match=r"annotations must be in a format that is known, got .*list\.txt; known are "):
+    list_file = write(tmp_path, "list.lst", "what is this\n")
+    with pytest.raises(ValueError, match=r"annotations must be in a format that is known, got .*list\.lst; docs/"):
         read(tmp_path, annotations=list_file)
 
 

@@ -177,7 +177,7 @@ def test_json_is_what_the_page_says(faulty, tmp_path, capsys):
     assert main(["data", "check", str(faulty), "--num_workers", "0", "--json", str(target)]) == 1
     shown = capsys.readouterr().out
     written = json.loads(target.read_bytes())
-    assert "faults: 1 missing, 7 unreadable, 1 leak, 1 contradiction; 7 remarks" in shown
+    assert "faults: 1 missing video, 7 unreadable videos, 1 leak, 1 contradictory video; 7 remarks" in shown
     for found, read, unchanged in ((printed, 26, 0), (written, 0, 26)):
         assert found.pop("seconds") >= 0
         assert (found.pop("videos_read"), found.pop("videos_unchanged")) == (read, unchanged)
@@ -338,7 +338,7 @@ def test_every_bad_line_is_a_finding_and_the_files_of_the_others_are_looked_at(v
     assert main(["data", "check", str(tmp_path / "data"), "--num_workers", "0", "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     kinds = {finding["kind"]: finding for finding in found["findings"]}
-    assert list(kinds) == ["bad_line", "unreadable"]
+    assert list(kinds) == ["bad_line", "unreadable", "one_video"]
     assert (kinds["bad_line"]["severity"], kinds["bad_line"]["count"]) == ("fault", 4)
     items = kinds["bad_line"]["items"]
     assert [(item["name"], item["line"]) for item in items] == [(str(table), line) for line in (3, 5, 7, 8)]
@@ -349,7 +349,26 @@ def test_every_bad_line_is_a_finding_and_the_files_of_the_others_are_looked_at(v
     assert main(["data", "check", str(tmp_path / "data"), "--num_workers", "0"]) == 1
     printed = capsys.readouterr().out
     assert "and 1 more" in printed
-    assert "faults: 4 bad_line, 1 unreadable; 0 remarks" in printed
+    assert "faults: 4 bad lines, 1 unreadable video; 1 remark" in printed
+
+
+def test_the_table_counts_in_words_and_tells_files_from_the_root_on(videos, tmp_path, capsys):
+    root = tmp_path / "data"
+    place(videos, root, **{"a.mp4": "v0.mp4"})
+    (root / "labels.csv").write_text("path,label,start,end\na.mp4,jump,0,9999\na.mp4,jump,0.1,9999\nb.mp4\n")
+    assert main(["data", "check", str(root), "--num_workers", "0"]) == 1
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "rows: 2 (1 class, 2 each), of 1 video" in printed
+    assert "read: 1 video, decoded all frames" in printed
+    assert "labels.csv, line 4, must have 4 cells" in printed
+    assert "faults: 1 bad line, 1 lone class; 2 remarks" in printed
+    assert "ends at 9999 seconds, the video has" in printed
+    (root / "a.mp4").unlink()
+    assert main(["data", "check", str(root), "--num_workers", "0"]) == 1
+    assert "read: no video, for none is there" in capsys.readouterr().out
+    (root / "labels.csv").write_text("path\na.mp4\n")
+    assert main(["data", "check", str(root), "--num_workers", "0"]) == 1
+    assert "│ labels.csv must have each of path and label once" in capsys.readouterr().out
 
 
 def test_of_very_many_bad_lines_the_first_are_told_and_all_are_counted(videos, tmp_path, capsys):
@@ -389,7 +408,7 @@ def test_each_of_several_lists_is_checked_by_itself(videos, tmp_path, capsys):
         ("train_old.csv", "csv", 2, 1, 1),
     ]
     kinds = {finding["kind"]: finding for finding in found["findings"]}
-    assert list(kinds) == ["several_lists", "missing", "unlisted"]
+    assert list(kinds) == ["several_lists", "missing", "one_video", "unlisted"]
     assert [item["name"] for item in kinds["missing"]["items"]] == ["x.mp4", "y.mp4", "gone.mp4"]
     assert kinds["missing"]["items"][2]["of"] == str(root / "train_old.csv")
     assert [item["name"] for item in kinds["unlisted"]["items"]] == ["c.mp4"]
@@ -406,7 +425,8 @@ def test_lists_whose_videos_are_all_there_are_no_fault(videos, tmp_path):
     for name in ("one", "other"):
         (tmp_path / f"{name}.csv").write_text("path,label\na.mp4,jump\nb.mp4,walk\n")
     result = checked(tmp_path)
-    assert told(result) == {"several_lists": [str(tmp_path / "one.csv"), str(tmp_path / "other.csv")]}
+    assert told(result)["several_lists"] == [str(tmp_path / "one.csv"), str(tmp_path / "other.csv")]
+    assert result.num_faults == 0
     assert (result.num_faults, result.num_rows, result.num_files) == (0, 4, 2)
 
 
@@ -466,7 +486,7 @@ def test_real_clips_are_sound(shared_dir, capsys):
     assert main(["data", "check", str(shared_dir / "clips"), "--decode", "ends", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["rows"] == 57
-    assert [finding["kind"] for finding in found["findings"]] == ["imbalance"]
+    assert [finding["kind"] for finding in found["findings"]] == ["imbalance", "one_video"]
 
 
 def test_of_odd_real_files_only_the_broken_one_is_a_fault(shared_dir, capsys):
@@ -486,7 +506,7 @@ def test_a_picture_series_of_eight_bits_counts_its_frames(tmp_path):
             grain = np.random.default_rng((ord(name), number)).integers(0, 256, (16, 16, 3), np.uint8)
             Image.fromarray(grain).save(folder / f"{number}.png")
     result = checked(tmp_path)
-    assert (told(result), result.frames["median"], result.frame_rates) == ({}, 9.0, {})
+    assert (told(result), result.frames["median"], result.frame_rates) == ({"one_video": ["a", "b"]}, 9.0, {})
 
 
 @pytest.mark.parametrize(("labels", "kinds"), [((1, 2, 1, 2), ["absent_class", "off_by_one"]), ((0, 1, 0, 1), [])])

@@ -15,7 +15,7 @@ from kinema.data.annotations import FORMATS
 from kinema.data.check.files import ABSENT
 from kinema.data.check.findings import KINDS, Finding, Item
 from kinema.engine.check_result import Check
-from kinema.wording import one_line
+from kinema.wording import counted, one_line
 
 NUM_EXAMPLES = 3
 _STYLES = {"fault": "bold red", "remark": "yellow"}
@@ -33,7 +33,7 @@ def check_report(result: Check) -> RenderableType:
         table.add_column("found", ratio=1, overflow="fold")
         for finding in sorted(result.findings, key=lambda finding: finding.severity != "fault"):
             style = _STYLES[finding.severity]
-            table.add_row(Text(finding.severity, style), Text(f"{finding.count:,}", style), _cell(finding))
+            table.add_row(Text(finding.severity, style), Text(f"{finding.count:,}", style), _cell(finding, result.root))
         parts.append(table)
     return Group(*parts)
 
@@ -55,30 +55,32 @@ def verdict(result: Check) -> str:
     """Sums up in a line."""
     faults = [finding for finding in result.findings if finding.severity == "fault"]
     num_remarks = len(result.findings) - len(faults)
-    remarks = f"{num_remarks} {'remark' if num_remarks == 1 else 'remarks'}"
+    remarks = counted(num_remarks, "remark")
     if not faults:
         return f"no fault, {remarks}"
-    kinds = ", ".join(f"{finding.count:,} {finding.kind}" for finding in faults)
+    kinds = ", ".join(counted(finding.count, KINDS[finding.kind].brief) for finding in faults)
     return f"faults: {kinds}; {remarks}"
 
 
 def _data(result: Check) -> RenderableType:
     """What the data is, in a few lines."""
     plain = "videos without annotations" if result.num_rows else "annotations that could not be read"
-    plain = f"{len(result.lists)} lists, each by itself" if result.lists else plain
+    plain = f"{counted(len(result.lists), 'list')}, each by itself" if result.lists else plain
     what = FORMATS[result.format].what if result.format in FORMATS else plain
     lines = [f"data: {one_line(result.root)}: {what}"]
     lines += [f"data: {one_line(note)}" for note in result.notes]
     if result.lists:
-        lines.append(f"rows: {result.num_rows:,}, of {result.num_files:,} videos")
+        lines.append(f"rows: {result.num_rows:,}, of {counted(result.num_files, 'video')}")
     elif result.num_rows:
         splits = " + ".join(_split(name, split) for name, split in result.splits.items())
-        videos = "" if result.num_files == result.num_rows else f", of {result.num_files:,} videos"
+        videos = "" if result.num_files == result.num_rows else f", of {counted(result.num_files, 'video')}"
         lines.append(f"rows: {splits}{videos}")
-    if result.num_rows:
+    if result.num_rows and not result.num_read + result.num_known:
+        lines.append("read: no video, for none is there")
+    elif result.num_rows:
         earlier = f", {result.num_known:,} unchanged since an earlier check" if result.num_known else ""
         how = {"all": "all frames", "ends": "first and last frame", "none": "nothing"}[result.decode]
-        lines.append(f"read: {result.num_read:,} videos, decoded {how}{earlier} ({result.seconds:.1f} s)")
+        lines.append(f"read: {counted(result.num_read, 'video')}, decoded {how}{earlier} ({result.seconds:.1f} s)")
     if result.frames:
         lines.append(f"videos: {', '.join(_pictures(result))}")
     return Padding(Text("\n".join(lines)), (0, 0, 1, 0) if result.findings else 0)
@@ -94,7 +96,7 @@ def _pictures(result: Check) -> list[str]:
     for size, count in list(result.frame_sizes.items())[:1]:
         others = len(result.frame_sizes) - 1
         share = count / sum(result.frame_sizes.values())
-        parts.append(f"{size}" + (f" ({share:.0%}, and {others} other sizes)" if others else ""))
+        parts.append(f"{size}" + (f" ({share:.0%}, and {counted(others, 'other size')})" if others else ""))
     return parts
 
 
@@ -105,15 +107,15 @@ def _split(name: str, split: Mapping[str, Any]) -> str:
     if not counts:
         return f"{label} (without classes)"
     low, high = min(counts), max(counts)
-    return f"{label} ({len(counts)} classes, {low:,}{f' to {high:,}' if low != high else ''} each)"
+    return f"{label} ({counted(len(counts), 'class')}, {low:,}{f' to {high:,}' if low != high else ''} each)"
 
 
-def _cell(finding: Finding) -> Text:
+def _cell(finding: Finding, root: str) -> Text:
     """What was found, the first examples, and what to do."""
     kind = KINDS[finding.kind]
     cell = Text(kind.what, style="bold")
     for item in finding.items[:NUM_EXAMPLES]:
-        cell.append(f"\n{_example(item)}", style="not bold")
+        cell.append(f"\n{_example(item, root)}", style="not bold")
     more = (finding.count if finding.kind == "bad_line" else len(finding.items)) - NUM_EXAMPLES
     if more > 0:
         cell.append(f"\nand {more:,} more", style="not bold")
@@ -121,8 +123,12 @@ def _cell(finding: Finding) -> Text:
     return cell
 
 
-def _example(item: Item) -> str:
+def _example(item: Item, root: str) -> str:
+    """An item in a line; annotation files are told from the folder that was checked."""
+    folder = root if os.path.isdir(root) else os.path.dirname(root)  # noqa: PTH112, PTH120
+    prefix = f"{folder.rstrip('/')}/" if folder else ""
+    name, reason = item.name.removeprefix(prefix), item.reason.removeprefix(prefix)
     of = f"{os.path.basename(item.of)}: " if item.of and not item.line else ""  # noqa: PTH119
     if item.reason in ("", ABSENT):
-        return one_line(of + item.name)
-    return one_line(of + item.reason if item.reason.startswith(item.name) else f"{of}{item.name}: {item.reason}")
+        return one_line(of + name)
+    return one_line(of + reason if item.reason.startswith(item.name) else f"{of}{name}: {reason}")

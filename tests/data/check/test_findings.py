@@ -10,6 +10,7 @@ import pytest
 from kinema.data.annotations import Sample, Section
 from kinema.data.check.balance import class_findings, picture_findings
 from kinema.data.check.files import Files
+from kinema.data.check.findings import KINDS
 from kinema.data.check.row_findings import row_findings
 from kinema.data.check.rows import make_rows
 from kinema.data.check.sharing import sharing_findings
@@ -104,6 +105,25 @@ def test_parts_outside_of_their_video_and_short_ones_are_found():
     }
 
 
+def test_a_part_that_ends_more_than_a_frame_after_its_video_is_remarked_on():
+    rows = make_rows([sample("x", part=(0, end)) for end in (10, 10.1, 10.2, 9999)])
+    (found,) = row_findings(rows, files_of(rows, num_frames=100, fps=10.0), num_frames=8)
+    assert (found.kind, found.severity) == ("beyond", "remark")
+    assert [(item.name, item.reason) for item in found.items] == [
+        (f"x#0-{end}s", f"ends at {end} seconds, the video has 100 frames (10.00 seconds)") for end in (10.2, 9999)
+    ]
+
+
+def test_classes_of_one_video_are_remarked_on_where_a_split_is_still_to_be_made():
+    rows = [("1", "a"), ("2", "a"), ("3", "b"), ("3", "b"), ("4", "c")]
+    assert classes([sample(*row) for row in rows], ("a", "b", "c")) == {"one_video": (2, [("b", ""), ("c", "")])}
+    assert classes([sample(*row, "train") for row in rows], ("a", "b", "c")) == {}
+
+
+def test_every_fault_has_a_name_for_the_last_line():
+    assert [name for name, kind in KINDS.items() if (kind.severity == "fault") != bool(kind.brief)] == []
+
+
 def classes(samples, names):
     found = class_findings(make_rows(samples), names)
     return {finding.kind: (finding.count, [(item.name, item.reason) for item in finding.items]) for finding in found}
@@ -119,12 +139,13 @@ def test_classes_without_rows_are_told_in_all_and_by_split():
 @pytest.mark.parametrize(("num_large", "found"), [(9, False), (10, True)])
 def test_imbalance_is_told_from_ten_times_on(num_large, found):
     rows = [sample(f"{number}", "a") for number in range(num_large)] + [sample("b", "b")]
-    expected = {"imbalance": (2, [("a", f"{num_large} rows"), ("b", "1 rows")])} if found else {}
+    expected = {"imbalance": (2, [("a", f"{num_large} rows"), ("b", "1 row")])} if found else {}
+    expected["one_video"] = (1, [("b", "")])
     assert classes(rows, ("a", "b")) == expected
 
 
 def test_every_class_of_a_row_counts():
-    assert classes([sample("1", "a", also=("b",))], ("a", "b")) == {}
+    assert classes([sample(name, "a", also=("b",)) for name in "12"], ("a", "b")) == {}
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,11 @@ from typing import NamedTuple
 
 from kinema.data.annotations.csv_header import (
     COLUMNS,
+    NAMES,
     SEPARATORS,
     TIMES,
-    Header,
-    check_header,
     csv_files,
-    read_header,
+    require_header,
 )
 from kinema.data.annotations.csv_rows import read_rows
 from kinema.data.annotations.list_files import NUM_TRIED, Place, find_place, one_for_each_split
@@ -112,19 +111,20 @@ class _Reader:
 
     def read(self, path: Path, *, split: str | None) -> None:
         """Adds the rows of a file."""
-        header = _header(path)
-        check_header(path, header, self.known)
+        header = require_header(path, self.known)
         self.notes += header.notes(path)
         columns = list(header.columns)
         self.multi_label |= "labels" in columns
-        parts = read_rows(path, separator=header.separator)
+        parts = read_rows(path, separator=header.separator, first_line=header.line)
         lines, rows = next(parts, _NO_ROWS)
         lines, rows = (lines[1:], rows[1:]) if rows[1:] else next(parts, _NO_ROWS)
         if not rows:
             raise ValueError(f"{path} must have rows below its header, got none; write one row for each video")
         at = columns.index("path")
-        names = (cells[at].strip() for cells in rows[:NUM_TRIED] if at < len(cells))
-        place = find_place(names, self.source, beside=path, split=split)
+        names = [cells[at].strip() for cells in rows[:NUM_TRIED] if at < len(cells)]
+        place = find_place(_both_slashes(names), self.source, beside=path, split=split)
+        if any(_slashed(name, place) != name for name in names):
+            self.notes.append(f"{path.name}: backslashes in paths are read as slashes")
         file = _File(path, columns, header.separator, split, place)
         before = len(self.builder)
         blank = [line for lines, rows in chain([(lines, rows)], parts) for line in self._add(file, lines, rows)]
@@ -141,6 +141,7 @@ class _Reader:
         Returns:
             The lines of those that lack a split, in a file with a column of splits.
         """
+        rows = _fit(rows, file.columns)
         try:
             return self._add_columns(file, lines, rows)
         except ValueError:
@@ -153,6 +154,8 @@ class _Reader:
         Raises:
             ValueError: If one of them is not as it must be, without a word on which.
         """
+        if "\0" in "".join(map("".join, rows)):
+            raise ValueError("there is a zero byte")
         cells = dict(zip(file.columns, zip(*rows, strict=True), strict=True))
         several = "labels" in cells
         split_cells = cells.get("split")
@@ -176,23 +179,17 @@ class _Reader:
         return False
 
 
-def _header(path: Path) -> Header:
-    """Reads the header of a file.
-
-    Raises:
-        ValueError: If it cannot be read, or is no text.
-    """
-    try:
-        header = read_header(path)
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} must be UTF-8 text, got other bytes at its beginning ({error.reason}); save it as UTF-8"
-        ) from error
-    except OSError as error:
-        raise ValueError(f"annotations must be a CSV file, got {path} ({error.strerror}); check the path") from error
-    if header is None:
-        raise ValueError(f"{path} must have a header line path,label, got an empty file; write one row for each video")
-    return header
+def _fit(rows: list[list[str]], columns: Sequence[str]) -> list[list[str]]:
+    """Leaves out blank cells beyond the header, and fills up those that are not read."""
+    num, needed = len(columns), 1 + max(at for at, column in enumerate(columns) if column in NAMES)
+    if {*map(len, rows)} == {num}:
+        return rows
+    return [
+        [*cells[:num], *[""] * (num - len(cells))]
+        if len(cells) >= needed and not any(map(str.strip, cells[num:]))
+        else cells
+        for cells in rows
+    ]
 
 
 def _check_row(file: _File, line: int, cells: Sequence[str]) -> None:
@@ -202,10 +199,14 @@ def _check_row(file: _File, line: int, cells: Sequence[str]) -> None:
         ValueError: If it is not; with file and line.
     """
     where, columns, text = f"{file.path}, line {line}", file.columns, file.separator.join(cells)
+    if "\0" in text:
+        raise ValueError(f"{where}, must be text, got a zero byte; save it as UTF-8")
     if len(cells) != len(columns):
+        missing = " and ".join(column for column in columns[len(cells) :] if column in NAMES)
+        advice = f"put names that contain {SEPARATORS[file.separator]} in double quotes"
         raise ValueError(
-            f"{where}, must have {len(columns)} cells like the header, got {len(cells)}: {text!r}; put "
-            f"names that contain {SEPARATORS[file.separator]} in double quotes"
+            f"{where}, must have {len(columns)} cells like the header, got {len(cells)}: {text!r}; "
+            f"{f'add the {missing}' if missing else advice}"
         )
     row = dict(zip(columns, cells, strict=True))
     split, start, end = (row.get(column, "").strip() for column in ("split", *TIMES))
@@ -232,10 +233,29 @@ def _names(written: Sequence[str], place: Place) -> Sequence[str]:
         for at, name in enumerate(written):
             if name != names[at] and os.path.exists(place.folder / place.name(name)):  # noqa: PTH110
                 names[at] = name
+    if any("\\" in name for name in names):
+        names = [_slashed(name, place) for name in names]
     text = "\0".join(names)
     if "./" in text or "//" in text:
         names = [posixpath.normpath(name) if "./" in name or "//" in name else name for name in names]
     return list(map(place.name, names)) if place.prefix or place.suffix else names
+
+
+def _slashed(name: str, place: Place) -> str:
+    """A name as Windows writes it with slashes, where only so it is on the disk."""
+
+    def is_there(written: str) -> bool:
+        return os.path.exists(place.folder / place.name(written))  # noqa: PTH110
+
+    slashed = name.replace("\\", "/")
+    return slashed if slashed != name and not is_there(name) and is_there(slashed) else name
+
+
+def _both_slashes(names: list[str]) -> list[str]:
+    """Names to look for, those of Windows in both writings."""
+    if not any("\\" in name for name in names):
+        return names
+    return [each for name in names[: NUM_TRIED // 2] for each in (name, name.replace("\\", "/"))]
 
 
 @lru_cache(maxsize=1 << 14)

@@ -7,10 +7,11 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from kinema.data.annotations.source import Source
-from kinema.data.annotations.text import encoding_of
+from kinema.data.annotations.text import encoding_of, no_text
 from kinema.wording import listed, nearest
 
 LABELS = ("label", "labels")
@@ -38,6 +39,10 @@ NAMES = {
 the label: lists of classes have a column `name` too."""
 _ROLES = {name: role for role, names in NAMES.items() for name in names}
 _LONGEST = 1 << 16  # characters of a header
+_ABOVE = re.compile(r'\s*#|"?sep=.?"?\s*$', re.IGNORECASE)
+"""A line that may stand above a header."""
+_OWN_WORDS = frozenset({"split", "group", *TIMES})
+"""Words that mark a column of meaning: one that has them in its name is not passed over."""
 
 
 @dataclass(frozen=True)
@@ -65,26 +70,35 @@ class Header:
         taken = [
             f"{written!r} is the {column}"
             for written, column in zip(self.written, self.columns, strict=True)
-            if written != column
+            if written != column and column in NAMES
         ]
         if self.separator != ",":
             taken.append(f"columns are separated by {SEPARATORS[self.separator]}")
         if self.encoding == "utf-16":
             taken.append("the text is UTF-16")
+        ignored = [repr(name) if name else "one without a name" for name in self.ignored]
+        if ignored:
+            taken.append(f"columns that are not read: {listed(ignored)}")
         return [f"{path.name}: {', '.join(taken)}"] if taken else []
+
+    @property
+    def ignored(self) -> list[str]:
+        """What is written over columns that say nothing about videos."""
+        return [name for name, column in zip(self.written, self.columns, strict=True) if column not in NAMES]
 
 
 def read_header(path: Path) -> Header | None:
-    """Reads the first line that is not blank; nothing of an empty file.
+    """Reads the first line that is neither blank, a comment (`# ...`) nor Excel's `sep=;`; nothing of an empty file.
 
     Raises:
         OSError: If the file cannot be read.
         UnicodeDecodeError: If it is no text.
     """
     encoding = encoding_of(path)
-    with path.open(encoding=encoding) as file:
+    with path.open(encoding=encoding, errors="surrogateescape") as file:
         for line, text in enumerate(iter(lambda: file.readline(_LONGEST), ""), start=1):
-            if text.strip():
+            text.encode(errors="surrogateescape").decode()  # what is no text further down is told with its line
+            if text.strip() and not _ABOVE.match(text):
                 headers = [_take_apart(text.rstrip("\r\n"), separator, encoding, line) for separator in SEPARATORS]
                 return max(headers, key=lambda header: len({*NAMES} & {*header.columns}))
     return None
@@ -101,7 +115,7 @@ def csv_files(source: Source, columns: Sequence[str]) -> list[Path]:
 
 
 def check_header(path: Path, header: Header, known: Sequence[str]) -> None:
-    """Refuses a header without the columns that are needed, or with others.
+    """Refuses a header without the columns that are needed, or with others that are named nearly as those known.
 
     Args:
         path: The file.
@@ -114,14 +128,15 @@ def check_header(path: Path, header: Header, known: Sequence[str]) -> None:
     if not set(header.columns) & {*known, *LABELS}:
         raise ValueError(
             f"{path} must begin with a header line such as path,label, got {header.text!r} in line {header.line}; "
-            "add the header (columns are separated by commas, semicolons or tabs)"
+            "add the header, with commas, semicolons or tabs between the columns"
         )
     for written, column in zip(header.written, header.columns, strict=True):
-        if column not in (*known, *LABELS):
+        if column not in (*known, *LABELS) and (column in NAMES or _is_near(written)):
             raise ValueError(
                 f"{path} must have only columns {', '.join(known)}, got {written!r}; {nearest(written, known)}"
             )
-    for column, count in Counter(header.columns).items():
+    read = [column for column in header.columns if column in NAMES]
+    for column, count in Counter(read).items():
         rivals = [written for written, role in zip(header.written, header.columns, strict=True) if role == column]
         if count > 1 and len({*rivals}) > 1:
             raise ValueError(
@@ -131,12 +146,37 @@ def check_header(path: Path, header: Header, known: Sequence[str]) -> None:
     several = "labels" in header.columns and "label" not in header.columns
     wanted = ("path", "labels" if several else "label", *(TIMES if "start" in known else ()))
     missing = [column for column in wanted if column not in header.columns]
-    if missing or len(set(header.columns)) != len(header.columns) or {*LABELS} <= {*header.columns}:
+    if missing or len({*read}) != len(read) or {*LABELS} <= {*header.columns}:
         fault = f"without {' and '.join(missing)}" if missing else "with a column twice"
         raise ValueError(
             f"{path} must have each of {' and '.join(wanted)} once, got "
             f"{header.separator.join(header.written)!r} {fault}; correct it"
         )
+
+
+def require_header(path: Path, known: Sequence[str]) -> Header:
+    """Reads the header of a file.
+
+    Raises:
+        ValueError: If it cannot be read, is no text, or has not the columns that it must have.
+    """
+    try:
+        header = read_header(path)
+    except UnicodeDecodeError as error:
+        raise ValueError(no_text(path, error)) from error
+    except OSError as error:
+        raise ValueError(f"annotations must be a CSV file, got {path} ({error.strerror}); check the path") from error
+    if header is None:
+        raise ValueError(f"{path} must have a header line path,label, got an empty file; write one row for each video")
+    if "\0" in header.text:
+        raise ValueError(f"{path}, line {header.line}, must be text, got a zero byte; save it as UTF-8")
+    check_header(path, header, known)
+    return header
+
+
+def _is_near(written: str) -> bool:
+    """Tells whether a name may be meant for that of a known column."""
+    return bool(_OWN_WORDS & {*re.split(r"[\W_]+", written)} or get_close_matches(written, _ROLES, n=1, cutoff=0.8))
 
 
 def _take_apart(text: str, separator: str, encoding: str, line: int) -> Header:

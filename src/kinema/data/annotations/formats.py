@@ -25,6 +25,7 @@ from kinema.data.annotations import (
     ucf101,
 )
 from kinema.data.annotations.class_list import is_class_list
+from kinema.data.annotations.csv_header import COLUMNS, require_header
 from kinema.data.annotations.faults import SeveralListsError
 from kinema.data.annotations.list_files import split_of
 from kinema.data.annotations.source import Annotations, Source
@@ -35,6 +36,7 @@ from kinema.wording import listed, nearest
 AUTO = "auto"
 MAX_LEFTOVERS = 100
 """Files beside class folders that are looked at; more of them are something else than annotations."""
+_NO_README = "(?!readme|licen[cs]e)"
 FOLDERS = "class_folders"
 """The format without annotation files: what is left where no other is found."""
 
@@ -144,17 +146,34 @@ def _detected(source: Source) -> list[str]:
     if found:
         return found
     if source.annotations is not None:
+        _check_only_list(source)
         raise UnknownFormatError(
-            f"annotations must be in a format that is known, got {source.annotations}; {_known_formats()}"
+            f"annotations must be in a format that is known, got {source.annotations}; docs/formats.md has them all"
         )
     if not _has_folders(source.root):
+        _check_only_list(source)
         entries = sorted(entry.name for entry in source.root.iterdir())
         raise ValueError(
             f"{source.root} must hold annotation files in a format that is known, or a folder for each class "
-            f"(<root>/<class>/<video>), got {listed(entries, 5) or 'an empty folder'}; {_known_formats()}"
+            f"(<root>/<class>/<video>), got {listed(entries, 5) or 'an empty folder'}; docs/formats.md has them all"
         )
     _check_leftovers(source)
     return [FOLDERS]
+
+
+def _check_only_list(source: Source) -> None:
+    """Says of the only file that may be a list of videos, and is in no format, what it lacks to be a CSV of them.
+
+    Raises:
+        UnknownFormatError: If there is one such file.
+    """
+    files = source.files(rf"{_NO_README}.*\.(csv|tsv|txt)")
+    lists = [path for path in files if not is_class_list(path)] or files
+    if len(lists) == 1:
+        try:
+            require_header(lists[0], COLUMNS)
+        except ValueError as error:
+            raise UnknownFormatError(f"{error} (docs/formats.md has the other formats)") from error
 
 
 def _check_leftovers(source: Source) -> None:
@@ -163,7 +182,7 @@ def _check_leftovers(source: Source) -> None:
     Raises:
         ValueError: If there is such a file.
     """
-    files = source.files(r"(?!readme|licen[cs]e).*\.(csv|tsv|txt|lst|json)")
+    files = source.files(rf"{_NO_README}.*\.(csv|tsv|txt|lst|json)")
     for path in files if len(files) <= MAX_LEFTOVERS else ():
         text = read_beginning(path)
         lines = text.strip().splitlines()
@@ -219,14 +238,23 @@ def _notes_on_others(source: Source, name: str, others: Sequence[str], *, files:
             f"and, in other files, {FORMATS[rivals[0]].what} ({rivals[0]}); choose with --data.format "
             f"{' or '.join([name, *rivals])}, or name the file with --data.annotations"
         )
-    return [f"left aside: {FORMATS[other].what}; --data.format {other} takes that" for other in besides]
+    return [
+        f"left aside: {FORMATS[other].what}{_names_of(other, rest)}; --data.format {other} takes that"
+        for other in besides
+    ]
+
+
+def _names_of(name: str, source: Source) -> str:
+    """Names the files that are in a format, in brackets; nothing where no file is so by itself, or there are many."""
+    files = source.files(".*")
+    if len(files) > MAX_LEFTOVERS:
+        return ""
+    alone = {path: replace(source, without=source.without | {*files} - {path}) for path in files}
+    names = [path.name for path in files if _may_be(FORMATS[name], alone[path], strict=False)]
+    return f" ({listed(names, 4)})" if names else ""
 
 
 def _has_folders(root: Path) -> bool:
     """Tells whether a folder holds what class folders can be read from, or a message about them can be made of."""
     with os.scandir(root) as entries:
         return any(not entry.name.startswith(".") and entry.is_dir() for entry in entries)
-
-
-def _known_formats() -> str:
-    return f"known are {', '.join(FORMATS)}, which docs/formats.md tells of"

@@ -35,11 +35,26 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
                         raise ValueError(f"{path}, line {number}, must be text, got a zero byte; save it as UTF-8")
                     yield number, text
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} must be UTF-8 text, got other bytes after line {number} ({error.reason}); save it as UTF-8"
-        ) from error
+        raise ValueError(no_text(path, error)) from error
     except OSError as error:
         raise ValueError(f"{path} must be a file that can be read, got: {error.strerror}; check the path") from error
+
+
+def no_text(path: Path, error: UnicodeDecodeError) -> str:
+    """Says in which line a file is no text, and what to do."""
+    where = ""
+    if encoding_of(path) != "utf-16":
+        with path.open("rb") as file:
+            where = next((f" in line {number}" for number, line in enumerate(file, start=1) if not _is_text(line)), "")
+    return f"{path} must be UTF-8 text, got other bytes{where} ({error.reason}); save it as UTF-8"
+
+
+def _is_text(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def read_cells(path: Path) -> Iterator[tuple[int, list[str]]]:

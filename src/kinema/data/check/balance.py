@@ -13,6 +13,7 @@ from kinema.data.annotations.table import SPLITS
 from kinema.data.check.files import Files
 from kinema.data.check.findings import Finding, Item, found
 from kinema.data.check.rows import Rows
+from kinema.wording import counted
 
 Value = TypeVar("Value")
 
@@ -57,13 +58,24 @@ def class_findings(rows: Rows, class_names: Sequence[str]) -> list[Finding]:
     if len(trained) > 1:
         (large, most), *_, (small, least) = trained.most_common()
         if most >= IMBALANCE * least:
-            items = [Item(name=large, reason=f"{most} rows"), Item(name=small, reason=f"{least} rows")]
+            items = [Item(name=large, reason=counted(most, "row")), Item(name=small, reason=counted(least, "row"))]
     return [
         *found("absent_class", absent, count=len({item.name for item in absent})),
         *found("off_by_one", from_one if missing == ["class_0"] and len(class_names) > 2 else []),
         *found("one_class", [Item(name=next(iter(trained)), reason="no other has rows")] if len(trained) == 1 else []),
         *found("imbalance", items),
+        *found("one_video", _of_one_video(rows) if {*counts} == {None} and len(everywhere) > 1 else []),
     ]
+
+
+def _of_one_video(rows: Rows) -> list[Item]:
+    """Finds the classes that only one video has."""
+    numbers, firsts = np.unique(np.stack([rows.classes, rows.files]), axis=1)
+    files: dict[str, set[int]] = {}
+    for number, file in zip(numbers.tolist(), firsts.tolist(), strict=True):
+        for name in rows.class_sets[number]:
+            files.setdefault(name, set()).add(file)
+    return [Item(name=name) for name, of_class in sorted(files.items()) if len(of_class) == 1]
 
 
 def picture_findings(rows: Rows, files: Files) -> list[Finding]:

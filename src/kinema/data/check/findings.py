@@ -18,37 +18,62 @@ class Kind:
     """What was found, as it follows a count."""
     advice: str
     """What to do."""
+    brief: str = ""
+    """A fault in two words, as one of it is called."""
     left_out: bool = False
     """Whether a quarantine leaves the rows out."""
 
 
 KINDS: dict[str, Kind] = {
     "annotations": Kind(
-        "fault", "annotation that cannot be read", "mend it; nothing can be trained before that, and rows were not read"
+        "fault",
+        "annotation that cannot be read",
+        "mend it; nothing can be trained before that, and rows were not read",
+        brief="unreadable annotation",
     ),
     "bad_line": Kind(
-        "fault", "lines of the annotations that cannot be read", "mend each: training stops at the first of them"
+        "fault",
+        "lines of the annotations that cannot be read",
+        "mend each: training stops at the first of them",
+        brief="bad line",
     ),
     "several_lists": Kind(
         "remark",
         "lists of which a dataset has one; each was checked by itself",
         "name the one to train on with --data.annotations FILE",
     ),
-    "missing": Kind("fault", "rows whose video is not there", "copy or download the videos", left_out=True),
-    "unreadable": Kind("fault", "rows whose video cannot be read", "replace or re-encode the videos", left_out=True),
-    "outside": Kind("fault", "rows whose part lies outside its video", "mend start and end", left_out=True),
+    "missing": Kind(
+        "fault", "rows whose video is not there", "copy or download the videos", left_out=True, brief="missing video"
+    ),
+    "unreadable": Kind(
+        "fault",
+        "rows whose video cannot be read",
+        "replace or re-encode the videos",
+        left_out=True,
+        brief="unreadable video",
+    ),
+    "outside": Kind(
+        "fault", "rows whose part lies outside its video", "mend start and end", left_out=True, brief="misplaced part"
+    ),
+    "beyond": Kind(
+        "remark", "rows whose part ends after its video", "fine by a little: the frames that are there are taken"
+    ),
     "leak": Kind(
         "fault",
         "training rows whose video is held out too",
         "keep each video on one side: held-out scores flatter otherwise",
         left_out=True,
+        brief="leak",
     ),
     "torn_group": Kind(
         "fault",
         "groups that are in training and held out",
         "move each group to one side: held-out scores flatter otherwise",
+        brief="torn group",
     ),
-    "contradiction": Kind("fault", "videos that stand under several classes", "decide which class is right"),
+    "contradiction": Kind(
+        "fault", "videos that stand under several classes", "decide which class is right", brief="contradictory video"
+    ),
     "duplicate": Kind(
         "remark",
         "videos that are there more than once",
@@ -60,12 +85,21 @@ KINDS: dict[str, Kind] = {
         "fault",
         "list whose labels count from 1",
         "subtract 1 from each label; if there is a class 0 without videos, name the classes in a class list",
+        brief="off-by-one list",
     ),
-    "one_class": Kind("fault", "data of fewer than two classes", "add videos of another class: nothing can be learnt"),
+    "one_class": Kind(
+        "fault",
+        "data of fewer than two classes",
+        "add videos of another class: nothing can be learnt",
+        brief="lone class",
+    ),
     "imbalance": Kind(
         "remark",
         "classes of very different size",
         "watch the mean class accuracy, not top-1; or add videos of the small",
+    ),
+    "one_video": Kind(
+        "remark", "classes of one video", "add videos: a split cannot have such a class both in training and held out"
     ),
     "frame_rate": Kind(
         "remark", "videos with another frame rate than the rest", "fine if speed means nothing; else re-encode them"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from kinema.data.annotations.sample import Sample
+from kinema.data.annotations.sample import Sample, Section
 from kinema.data.check.files import Files
 from kinema.data.check.findings import Finding, Item, found
 from kinema.data.check.rows import Rows
 from kinema.data.video.opening import ASSUMED_FPS
 from kinema.data.video.section import frames_of, no_frame
+from kinema.wording import counted
+
+_ROUNDING = 1e-6
 
 
 def row_findings(rows: Rows, files: Files, *, num_frames: int) -> list[Finding]:
@@ -18,11 +21,12 @@ def row_findings(rows: Rows, files: Files, *, num_frames: int) -> list[Finding]:
         files: What its files gave.
         num_frames: Frames T of a clip.
     """
-    outside, short = _lengths(rows, files, num_frames=num_frames)
+    outside, beyond, short = _lengths(rows, files, num_frames=num_frames)
     return [
         *found("missing", _of_files(rows, files.missing)),
         *found("unreadable", _of_files(rows, files.errors)),
         *found("outside", outside),
+        *found("beyond", beyond),
         *found("short", short),
     ]
 
@@ -34,9 +38,9 @@ def _of_files(rows: Rows, reasons: dict[int, str]) -> list[Item]:
     ]
 
 
-def _lengths(rows: Rows, files: Files, *, num_frames: int) -> tuple[list[Item], list[Item]]:
-    """Finds the rows whose part holds no frame, and those with fewer frames than a clip."""
-    outside, short = [], []
+def _lengths(rows: Rows, files: Files, *, num_frames: int) -> tuple[list[Item], list[Item], list[Item]]:
+    """Finds the rows whose part holds no frame, those whose part ends late, and those with fewer frames than a clip."""
+    outside, beyond, short = [], [], []
     for row, sample in enumerate(rows.samples):
         number = int(rows.files[row])
         length = int(files.num_frames[number])
@@ -48,10 +52,18 @@ def _lengths(rows: Rows, files: Files, *, num_frames: int) -> tuple[list[Item], 
             if not part:
                 outside.append(Item(name=sample.name, reason=no_frame(sample.section, num_frames=length, fps=fps)))
                 continue
+            if sample.section.end * (fps if sample.section.unit == "seconds" else 1.0) > length + 1 + _ROUNDING:
+                beyond.append(Item(name=sample.name, reason=_beyond(sample.section, num_frames=length, fps=fps)))
             length = len(part)
         if length < num_frames:
-            short.append(Item(name=sample.name, reason=f"{length} frames where a clip has {num_frames}"))
-    return outside, short
+            short.append(Item(name=sample.name, reason=f"{counted(length, 'frame')} where a clip has {num_frames}"))
+    return outside, beyond, short
+
+
+def _beyond(section: Section, *, num_frames: int, fps: float) -> str:
+    """Says that a part ends after its video."""
+    whole = f"{counted(num_frames, 'frame')} ({num_frames / fps:.2f} seconds)"
+    return f"ends at {section.end:g} {section.unit}, the video has {whole}"
 
 
 def overlap(one: Sample, other: Sample) -> bool:
