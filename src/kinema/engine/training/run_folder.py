@@ -16,7 +16,7 @@ RECIPE = "recipe.yaml"
 METRICS = "metrics.csv"
 UNREADABLE = "unreadable.jsonl"
 QUARANTINE = "quarantine.jsonl"
-"""A copy of the list of videos that a run leaves out: the list may lie among the files that the run replaces."""
+"""A copy of the list of videos that a run leaves out, where the list lies in the folder: the run replaces its files."""
 LOST = "lost.jsonl"
 """The videos of the step in which a run lost its numbers."""
 FINGERPRINTS = "fingerprints.jsonl"
@@ -90,14 +90,15 @@ def begin_run(recipe: Recipe) -> Recipe:
     """Makes a folder ready for a new run; of what stands there only an older run's files are removed.
 
     Returns:
-        The recipe, which names the run's own copy of a quarantine.
+        The recipe; of a quarantine that lies in the folder, it names the run's own copy.
 
     Raises:
         ValueError: If there are files in the way that are no run's.
     """
     out, quarantine = Path(recipe.out), recipe.data.quarantine
     check_removable(out)
-    left_out = Path(quarantine).read_bytes() if quarantine else None
+    inside = quarantine is not None and Path(quarantine).resolve().is_relative_to(out.resolve())
+    left_out = Path(quarantine).read_bytes() if quarantine and inside else None
     for path in (out / name for name in _OWN):
         if path.is_dir():
             shutil.rmtree(path)
