@@ -81,23 +81,31 @@ def test_another_error_stays_as_it_is():
             "trainer.batch_size must fit into memory, got 64, which needs 2 GiB more than the GPU has left for a step "
             "of 64 clips of 8 frames of 224 x 224; take --trainer.batch_size 32 --trainer.accumulate 2 (as many clips "
             "a step), or --trainer.batch_size auto; or --trainer.precision bf16-mixed; or lower --clip.crop (224) or "
-            "--clip.num_frames (8)",
+            "--clip.num_frames (8), and begin anew with --overwrite",
         ),
         (
             TrainerRecipe(batch_size=5, accumulate=3, precision="bf16-mixed"),
             "trainer.batch_size must fit into memory, got 5, which needs 2 GiB more than the GPU has left for a step "
             "of 5 clips of 8 frames of 224 x 224; take --trainer.batch_size 2 --trainer.accumulate 8 (about as many "
-            "clips a step), or --trainer.batch_size auto; or lower --clip.crop (224) or --clip.num_frames (8)",
+            "clips a step), or --trainer.batch_size auto; or lower --clip.crop (224) or --clip.num_frames (8), "
+            "and begin anew with --overwrite",
+        ),
+        (
+            TrainerRecipe(batch_size=8, precision="bf16-mixed", devices=2),
+            "trainer.batch_size must fit into memory, got 8, which needs 2 GiB more than the GPU has left for a step "
+            "of 8 clips of 8 frames of 224 x 224; take --trainer.batch_size 4 --trainer.accumulate 2 (as many clips a "
+            "step); or lower --clip.crop (224) or --clip.num_frames (8), and begin anew with --overwrite",
         ),
         (
             TrainerRecipe(batch_size=1, precision="bf16-mixed"),
             "trainer.batch_size must fit into memory, got 1, which needs 2 GiB more than the GPU has left for a step "
-            "of 1 clip of 8 frames of 224 x 224; lower --clip.crop (224) or --clip.num_frames (8)",
+            "of 1 clip of 8 frames of 224 x 224; lower --clip.crop (224) or --clip.num_frames (8), "
+            "and begin anew with --overwrite",
         ),
     ],
 )
-def test_training_says_what_to_lower(trainer, expected):
-    recipe = Recipe(clip=ClipRecipe(num_frames=8, resize=256, crop=224), trainer=trainer)
+def test_training_says_what_to_lower(trainer, expected, tmp_path):
+    recipe = Recipe(out=str(tmp_path), clip=ClipRecipe(num_frames=8, resize=256, crop=224), trainer=trainer)
     assert training_sentence(recipe, "2 GiB more than the GPU has left") == expected
 
 
@@ -140,6 +148,16 @@ def test_every_command_ends_with_its_sentence(motion_root, tmp_path, weights, mo
     told = capsys.readouterr().err
     assert told.startswith(f"kinema: trainer.batch_size must fit into memory, got 4, {refused} for a step of 4 clips")
     assert told.count("\n") == 1
+
+    monkeypatch.undo()
+    monkeypatch.setattr(evaluation, "predict_views", refuse)
+    monkeypatch.setattr(prediction, "predict_views", refuse)
+    monkeypatch.setattr(VideoTask, "validation_step", lambda *_: None)
+    monkeypatch.setattr(VideoTask, "on_validation_epoch_end", lambda *_: None)
+    assert train(motion_root, tmp_path / "run", "--trainer.batch_size", "4", "--overwrite") == 1
+    told = capsys.readouterr().err
+    assert f"memory when weights are scored, got 4, {refused}; the weights are whole: score them with" in told
+    assert (tmp_path / "run" / "last.safetensors").is_file()
 
     place = ["--data.root", str(motion_root), "--data.num_workers", "0"]
     assert main(["evaluate", str(weights), *place, "--batch_size", "2"]) == 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ def train(recipe: Recipe, *, resume: bool, overwrite: bool, given: Collection[st
     """
     from kinema.engine.processes.launch import launch, needs_launch
     from kinema.engine.processes.ranks import is_main
-    from kinema.engine.training.resuming.stopping import Terminated
+    from kinema.engine.training.resuming.stopping import Terminated, how_to_go_on
 
     try:
         if needs_launch(recipe):
@@ -36,7 +35,7 @@ def train(recipe: Recipe, *, resume: bool, overwrite: bool, given: Collection[st
         terminated = isinstance(error, Terminated)
         if is_main():
             state = "terminated" if terminated else "interrupted"
-            print(f"kinema: {state}; go on with: kinema train --resume --out {quote(recipe.out)}", file=sys.stderr)
+            print(f"kinema: {state}; {how_to_go_on(recipe.out)}", file=sys.stderr)
         return TERMINATED if terminated else INTERRUPTED
     return 0
 

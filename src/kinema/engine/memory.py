@@ -6,12 +6,15 @@ import errno
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from shlex import quote
 
 import torch
 
 from kinema.engine.recipe import EvaluationRecipe, Recipe
 from kinema.engine.run_error import RunError
 from kinema.engine.training.choosing.epochs import batch_size_of
+from kinema.engine.training.run_folder import LAST, how_to_begin_anew
 
 _REFUSED = re.compile(
     r"can't allocate memory|cannot allocate memory|out of memory|_ALLOC_FAILED|could not create a memory object",
@@ -75,16 +78,31 @@ def training_sentence(recipe: Recipe, refused: str) -> str:
         half = size // 2
         times = -(-size * trainer.accumulate // half)
         about = "" if half * times == size * trainer.accumulate else "about "
-        cures.append(
-            f"take --trainer.batch_size {half} --trainer.accumulate {times} ({about}as many clips a step), or "
-            "--trainer.batch_size auto"
-        )
+        cures.append(f"take --trainer.batch_size {half} --trainer.accumulate {times} ({about}as many clips a step)")
+        if (trainer.devices, trainer.num_nodes) == (1, 1):
+            cures[0] += ", or --trainer.batch_size auto"
     if trainer.precision in ("32-true", "64-true"):
         cures.append("--trainer.precision bf16-mixed")
     cures.append(f"lower --clip.crop ({clip.crop}) or --clip.num_frames ({clip.num_frames})")
     return (
         f"trainer.batch_size must fit into memory, got {size}, which needs {refused} for a step of "
-        f"{_clips(size)} of {clip.num_frames} frames of {clip.crop} x {clip.crop}; {'; or '.join(cures)}"
+        f"{_clips(size)} of {clip.num_frames} frames of {clip.crop} x {clip.crop}; {'; or '.join(cures)}, and "
+        f"{how_to_begin_anew(Path(recipe.out))}"
+    )
+
+
+def scoring_sentence(recipe: Recipe, refused: str) -> str:
+    """Says that the videos of a batch do not fit when the weights of a run are scored, and how else to score them.
+
+    Args:
+        recipe: Of the run.
+        refused: What was asked for.
+    """
+    size, weights = batch_size_of(recipe.trainer), Path(recipe.out) / LAST
+    return (
+        f"trainer.batch_size must fit into memory when weights are scored, got {size}, which needs {refused}; the "
+        f"weights are whole: score them with kinema evaluate {quote(str(weights))} --data.root "
+        f"{quote(recipe.data.root)} --batch_size {max(1, size // 2)}"
     )
 
 

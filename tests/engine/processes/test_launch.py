@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from kinema.engine.processes.joining import as_launched
+from kinema.engine.processes.joining import LAUNCHER, as_launched
 from kinema.engine.processes.launch import needs_launch
 from kinema.engine.recipe import DataRecipe, Recipe, TrainerRecipe
+from kinema.engine.training.resuming.stopping import how_to_go_on
 from kinema.engine.training.train import train
 from several_ranks import environment_of
 
@@ -71,6 +72,16 @@ def test_torchrun_says_how_many_processes_there_are(devices):
 def test_a_recipe_that_torchrun_contradicts_is_refused(trainer, sentence):
     with pytest.raises(ValueError, match=sentence):
         as_launched(recipe_with(**trainer))
+
+
+@pytest.mark.usefixtures("launched")
+def test_a_run_goes_on_in_the_way_in_which_it_was_started(monkeypatch):
+    assert how_to_go_on("my run") == "start torchrun again, with --resume --out 'my run'"
+    monkeypatch.setenv(LAUNCHER, "result.pt")  # kinema has started the processes by itself
+    assert how_to_go_on("run") == "go on with: kinema train --resume --out run"
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")
+    monkeypatch.delenv(LAUNCHER)
+    assert how_to_go_on("run") == "go on with: kinema train --resume --out run"
 
 
 def environment(**more):

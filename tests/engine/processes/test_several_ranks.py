@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from kinema.data.samplers import EpochSampler
 from kinema.engine.recipe import (
     ClipRecipe,
     DataPlace,
@@ -19,6 +20,7 @@ from kinema.engine.recipe import (
     Recipe,
     TrainerRecipe,
 )
+from kinema.engine.training.data import read_data
 from kinema.models.classifier import create_model
 from kinema.models.weights import load_model, save_model
 from networks import randomize_
@@ -110,6 +112,17 @@ def test_two_processes_learn_what_one_learns_from_batches_twice_as_large(motion_
 def test_two_processes_accumulate_as_one_does(motion_root, tmp_path):
     root = smaller(motion_root, tmp_path, num_train=21)
     one, [(first, _), _] = in_one_and_in_two(root, tmp_path, accumulate=2)
+    assert_same_run(one, first)
+
+
+@pytest.mark.parametrize("strategy", ["auto", pytest.param("fsdp", marks=pytest.mark.slow)])
+def test_a_batch_of_which_no_process_can_read_a_video_ends_no_run(motion_root, tmp_path, strategy):
+    root = smaller(motion_root, tmp_path, num_train=16)
+    recipe = recipe_for(root, tmp_path, batch_size=4)
+    videos = read_data(recipe).train
+    for _, index, *_ in list(EpochSampler(16, seed=recipe.seed))[8:]:  # the second batch of the one step
+        videos[index].path.write_bytes(b"no video")
+    one, [(first, _), _] = in_one_and_in_two(root, tmp_path, epochs=1, accumulate=2, strategy=strategy)
     assert_same_run(one, first)
 
 

@@ -101,8 +101,18 @@ def num_devices(trainer: TrainerRecipe) -> int:
 
 
 def _check_devices(trainer: TrainerRecipe, devices: int) -> None:
-    """Refuses what the devices of this machine cannot do together."""
+    """Refuses what several processes, or the devices of this machine, cannot do together."""
     device, num_processes = choose_device(trainer.accelerator).type, devices * trainer.num_nodes
+    if trainer.batch_size == "auto" and num_processes > 1:  # each would find its own
+        raise ValueError(
+            "trainer.batch_size must be a number where several processes train together, got auto; find it with one "
+            "process, then give it as a number"
+        )
+    if trainer.batch_norm == "sync" and num_processes > 1 and device != "cuda":
+        raise ValueError(
+            f"trainer.batch_norm must not be sync for several processes on {device}, got sync, which torch has for "
+            "GPUs only; leave it out"
+        )
     if device == "cuda" and devices > torch.cuda.device_count():
         raise ValueError(
             f"trainer.devices must be at most the GPUs of this machine, {torch.cuda.device_count()}, got {devices}; "

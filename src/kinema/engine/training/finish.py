@@ -49,6 +49,8 @@ def finish(
         held_out=_score(recipe, model, data.val, console=console) if data.val else None,
     )
     console.print(summary(result))
+    if result.held_out and result.best_score is not None:
+        say(console, f"{result.best.name}: chosen by its held-out score, which flatters it")
     if data.unreadable.reasons:
         say(console, data.unreadable.describe())
     for name, reason in (result.held_out.errors if result.held_out else {}).items():

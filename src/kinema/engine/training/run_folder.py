@@ -5,14 +5,18 @@ from __future__ import annotations
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
+from kinema.data.atomic import write_atomically
 from kinema.engine.recipe import Recipe
-from kinema.engine.recipe.files import load_yaml, recipe_from_dict
+from kinema.engine.recipe.files import load_yaml, recipe_from_dict, recipe_to_yaml
 
 RECIPE = "recipe.yaml"
 METRICS = "metrics.csv"
 UNREADABLE = "unreadable.jsonl"
+QUARANTINE = "quarantine.jsonl"
+"""A copy of the list of videos that a run leaves out, where the list lies in the folder: the run replaces its files."""
 LOST = "lost.jsonl"
 """The videos of the step in which a run lost its numbers."""
 FINGERPRINTS = "fingerprints.jsonl"
@@ -23,7 +27,7 @@ BEST = "best.safetensors"
 LOGS = "logs"
 MARK = ".kinema-run"
 """An empty file that says: what lies here by these names a run has written."""
-_OWN = (RECIPE, METRICS, UNREADABLE, LOST, FINGERPRINTS, str(Path(CHECKPOINT).parent), LAST, BEST, LOGS)
+_OWN = (RECIPE, METRICS, UNREADABLE, QUARANTINE, LOST, FINGERPRINTS, str(Path(CHECKPOINT).parent), LAST, BEST, LOGS)
 
 FREE_ON_RESUME = frozenset(
     {
@@ -82,13 +86,19 @@ def check_removable(out: Path) -> None:
         )
 
 
-def begin_run(out: Path) -> None:
+def begin_run(recipe: Recipe) -> Recipe:
     """Makes a folder ready for a new run; of what stands there only an older run's files are removed.
+
+    Returns:
+        The recipe; of a quarantine that lies in the folder, it names the run's own copy.
 
     Raises:
         ValueError: If there are files in the way that are no run's.
     """
+    out, quarantine = Path(recipe.out), recipe.data.quarantine
     check_removable(out)
+    inside = quarantine is not None and Path(quarantine).resolve().is_relative_to(out.resolve())
+    left_out = Path(quarantine).read_bytes() if quarantine and inside else None
     for path in (out / name for name in _OWN):
         if path.is_dir():
             shutil.rmtree(path)
@@ -96,6 +106,18 @@ def begin_run(out: Path) -> None:
             path.unlink(missing_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     (out / MARK).touch()
+    if left_out is not None:
+        write_atomically(out / QUARANTINE, left_out)
+        recipe = replace(recipe, data=replace(recipe.data, quarantine=str((out / QUARANTINE).resolve())))
+    write_atomically(out / RECIPE, recipe_to_yaml(recipe).encode())
+    return recipe
+
+
+def how_to_begin_anew(out: Path) -> str:
+    """Says how to change what a run cannot go on with: its numbers are those that it began with."""
+    weights = out / BEST
+    kept = f", or from its best weights with --model.init {quote(str(weights))} and another --out"
+    return f"begin anew with --overwrite{kept if weights.is_file() else ''}"
 
 
 def continued_recipe(stored: Recipe, given: Recipe) -> Recipe:

@@ -22,7 +22,7 @@ from kinema.data.samplers import EpochBatches
 from kinema.data.views import protocol_name
 from kinema.engine.evaluate import Scores
 from kinema.engine.multi_label import multi_label_loss
-from kinema.engine.processes.ranks import share_buffers
+from kinema.engine.processes.ranks import num_ranks, share_buffers
 from kinema.engine.processes.sharded import copy_whole, lies_in_parts, shard
 from kinema.engine.recipe import Recipe
 from kinema.engine.training.optimizing.accumulation import share_of_step
@@ -90,6 +90,8 @@ class VideoTask(L.LightningModule):
         self.unreadable = unreadable
         self.finite = finite
         self.scores: Scores | None = None
+        self.step_loss: Tensor | None = None
+        """Mean loss of the last batch's clips, as it was before it was weighted; none where it had none."""
         self.means = EpochMeans("train_loss", "train_top1")
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", class_weights, persistent=False)
@@ -135,12 +137,15 @@ class VideoTask(L.LightningModule):
     def training_step(self, batch: TrainingItem, batch_idx: int) -> Tensor | None:
         """Returns the loss of a batch of clips [N, T, C, H, W]; none where no video of it can be read.
 
+        Of several processes each returns a loss also then, since Lightning has them wait for each other's gradients.
         Mixing depends on (seed, epoch, batch_idx) alone.
 
         Raises:
             VideoError: If too many videos cannot be read.
         """
-        if not (num_clips := clips_of_step(batch, self.unreadable)):
+        self.step_loss = None
+        num_clips = clips_of_step(batch, self.unreadable)
+        if not num_clips and num_ranks() == 1:
             return None
         if "clip" not in batch:
             return idle_loss(self.model)
@@ -157,7 +162,8 @@ class VideoTask(L.LightningModule):
             right = logits.argmax(dim=1) == dominant_labels(targets)
         if self.finite is not None:
             self.finite.note(torch.as_tensor(batch["index"]), loss, logits)
-        self.means.add({"train_loss": loss.detach(), "train_top1": right.float().mean()}, num_clips=len(clips))
+        self.step_loss = loss.detach()
+        self.means.add({"train_loss": self.step_loss, "train_top1": right.float().mean()}, num_clips=len(clips))
         return loss * share_of(len(clips), num_clips) * self._share_of_step(batch_idx)
 
     def _share_of_step(self, batch_idx: int) -> float:
@@ -183,7 +189,7 @@ class VideoTask(L.LightningModule):
                 norm.full_tensor() if isinstance(norm, DTensor) else norm,  # each process may have a part of it
                 scale=scaler.get_scale if scaler is not None else None,
                 epoch=self.current_epoch,
-                advice=advice_for(trainer.precision, trainer.clip_norm),
+                advice=advice_for(trainer.precision, trainer.clip_norm, out=self.finite.file.parent),
             )
         if gradient_clip_val is not None:
             clip_grads_with_norm_(parameters, gradient_clip_val, norm)

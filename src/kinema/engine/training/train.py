@@ -11,13 +11,12 @@ from rich.console import Console
 
 from kinema.data.split.samples import describe_split
 from kinema.engine.device import choose_precision
-from kinema.engine.memory import enough_memory, training_sentence
+from kinema.engine.memory import enough_memory, scoring_sentence, training_sentence
 from kinema.engine.processes.joining import as_launched, together
 from kinema.engine.processes.launch import given_to_launcher, launch, leave_result, needs_launch
 from kinema.engine.processes.ranks import check_same_weights, from_main, is_main
 from kinema.engine.read_data import absolute, absolute_place
 from kinema.engine.recipe import Recipe
-from kinema.engine.recipe.files import recipe_to_yaml
 from kinema.engine.speech import say
 from kinema.engine.training import run_folder
 from kinema.engine.training.balance import describe_balance
@@ -39,7 +38,6 @@ from kinema.engine.training.watching.loggers import check_loggers
 from kinema.models.classifier import VideoClassifier
 from kinema.models.cost import cost
 from kinema.models.hub import is_on_hub
-from kinema.models.weights import write_atomically
 from kinema.wording import listed
 
 
@@ -112,18 +110,17 @@ def _train(
     goes_on = from_main(resume and checkpoint.is_file())
     model, recipe = _make_together(recipe, data, fresh=not goes_on, console=console)
     _describe(recipe, data, model, console=console)
-    if not resume and is_main():
-        run_folder.begin_run(out)
-        write_atomically(out / run_folder.RECIPE, recipe_to_yaml(recipe).encode())
+    if not resume:
+        recipe = from_main(run_folder.begin_run(recipe) if is_main() else recipe)
     if resume:
         state = "from its last checkpoint" if goes_on else "from its beginning: it had no checkpoint yet"
         say(console, f"resuming the run in {out} {state}")
     if is_main():
         note_fingerprint(out / run_folder.FINGERPRINTS, run_fingerprint(recipe, data))
-    with enough_memory(partial(training_sentence, recipe)):
-        with frame_cache(recipe) as cache:
-            cached = replace(data, cache=cache)
-            best = fit(recipe, cached, model, checkpoint=checkpoint if goes_on else None, stop=stop, console=console)
+    with enough_memory(partial(training_sentence, recipe)), frame_cache(recipe) as cache:
+        cached = replace(data, cache=cache)
+        best = fit(recipe, cached, model, checkpoint=checkpoint if goes_on else None, stop=stop, console=console)
+    with enough_memory(partial(scoring_sentence, recipe)):
         return finish(recipe, data, model, best=best, console=console)
 
 

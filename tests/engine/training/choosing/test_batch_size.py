@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from kinema.cli import main
+from kinema.engine.processes.launch import launch
 from kinema.engine.recipe import AugmentRecipe, ClipRecipe, DataRecipe, ModelRecipe, Recipe, TrainerRecipe
 from kinema.engine.training.choosing import batch_size
 from kinema.engine.training.choosing.batch_size import fill_batch_size, find_batch_size
@@ -113,10 +114,10 @@ def test_a_number_is_left_as_it_is():
     assert fill_batch_size(recipe, small_model(), num_train=24) == (recipe, None)
 
 
-def test_several_processes_need_a_number():
-    recipe = Recipe(trainer=replace(AUTO, devices=2))
+def test_several_processes_need_a_number_and_none_is_started_without():
+    recipe = Recipe(trainer=replace(AUTO, devices=2, accelerator="cpu"))
     with pytest.raises(ValueError, match=r"trainer\.batch_size must be a number where several processes"):
-        fill_batch_size(recipe, small_model(), num_train=24)
+        launch(recipe, resume=False, overwrite=False)
 
 
 def test_a_run_keeps_the_size_it_found_and_is_resumed_with_it(motion_root, tmp_path, monkeypatch, capsys):

@@ -6,12 +6,14 @@ import random
 import stat
 from pathlib import Path
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
 
-from kinema.engine.training.resuming.checkpoints import AtomicCheckpointIO
+from kinema.engine.training.resuming.checkpoints import AtomicCheckpointIO, Checkpoints
 from kinema.engine.training.resuming.progress import EpochMeans, RankStates, set_random_states
+from kinema.engine.training.resuming.stopping import Stop
 from kinema.models.weights import write_atomically
 
 
@@ -110,3 +112,14 @@ def test_a_broken_checkpoint_is_named(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"last\.ckpt: the checkpoint cannot be read .*--overwrite"):
         AtomicCheckpointIO().load_checkpoint(path)
+
+
+def test_lightning_keeps_that_sigterm_was_received_where_it_is_taken_back(monkeypatch):
+    """The field is private: where it is renamed, a run that goes on in the same process would end at once."""
+    monkeypatch.setattr(Stop, "listen", lambda self: None)
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    assert trainer.received_sigterm is False
+    trainer._signal_connector.received_sigterm = True
+    assert trainer.received_sigterm is True
+    Checkpoints(Path("last.ckpt"), every=None, stop=Stop()).on_train_start(trainer, L.LightningModule())
+    assert trainer.received_sigterm is False

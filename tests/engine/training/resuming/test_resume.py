@@ -271,3 +271,15 @@ def test_signals_are_as_before_when_a_run_is_over(motion_root, tmp_path, watch):
         stop(hard_recipe(motion_root, tmp_path))
         assert signal.getsignal(signal.SIGINT) is handler
         assert signal.getsignal(signal.SIGTERM) is handler
+
+
+def test_an_average_of_64_bits_goes_on_with_all_of_them(motion_root, tmp_path, monkeypatch):
+    recipe = hard_recipe(motion_root, tmp_path / "run", precision="64-true")
+    whole = replace(recipe, out=str(tmp_path / "whole"))
+    train(whole, console=quiet())
+    Watch(monkeypatch).after_step[8] = terminate
+    stop(recipe, Terminated)
+    train(recipe, resume=True, console=quiet())
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    weights = load_file(tmp_path / "run" / "last.safetensors")
+    assert {weight.dtype for weight in weights.values() if weight.is_floating_point()} == {torch.float64}

@@ -16,6 +16,7 @@ from kinema.data.quarantine import read_quarantine
 from kinema.engine.run_error import RunError
 from kinema.engine.training import task as task_module
 from kinema.engine.training.optimizing.loss import training_loss
+from kinema.engine.training.run_folder import stored_recipe
 from kinema.engine.training.watching.finite import FiniteNumbers, advice_for
 
 FLAGS = ["--clip.num_frames", "2", "--clip.resize", "32", "--clip.crop", "32", "--trainer.batch_size", "4"]
@@ -74,7 +75,11 @@ def test_a_lost_loss_is_one_sentence_with_the_batch_and_the_run_goes_on(motion_r
     assert told.count("\n") == 1
     assert told.startswith("kinema: loss must stay finite, got nan, in epoch 2 at train/")
     assert f"and 1 more, all listed in {out / 'lost.jsonl'}; lower --optimizer.learning_rate" in told
-    assert "leave these videos out with --data.quarantine; the last checkpoint is as it was" in told
+    assert (
+        "leave these videos out with --data.quarantine, and begin anew with --overwrite, or from its best weights"
+        in told
+    )
+    assert f"with --model.init {out / 'best.safetensors'} and another --out" in told
     assert "32-true" not in told
     assert len(listed_in(out / "lost.jsonl")) == len(read_quarantine(out / "lost.jsonl").rows) == 4
     assert set(listed_in(out / "lost.jsonl")) != set(expected)  # another epoch has another order
@@ -106,6 +111,20 @@ def test_the_weights_of_a_lost_step_are_those_before_it(motion_root, tmp_path, m
     monkeypatch.setattr(FiniteNumbers, "check", stop)
     assert train(motion_root, tmp_path / "run") == 1
     assert len(kept["weights"]) == 1  # looked at before the step is taken, not after it
+
+
+def test_the_videos_of_a_lost_step_are_left_out_of_a_run_in_the_same_folder(motion_root, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        spoil(patch, {2}, lost_loss)
+        assert train(motion_root, out) == 1
+    lost = listed_in(out / "lost.jsonl")
+    assert train(motion_root, out, "--overwrite", "--data.quarantine", str(out / "lost.jsonl")) == 0
+    assert not (out / "lost.jsonl").exists()
+    assert listed_in(out / "quarantine.jsonl") == lost
+    assert stored_recipe(out).data.quarantine == str(out / "quarantine.jsonl")
+    assert main(["train", "--resume", "--out", str(out)]) == 0
+    assert f"{len(lost)} of " in capsys.readouterr().out
 
 
 @pytest.fixture
@@ -144,9 +163,14 @@ def test_a_video_is_named_once_and_a_step_that_ended_is_forgotten(numbers):
     assert listed_in(numbers.file) == ["a.mp4", "b.mp4"]
 
 
-def test_advice_names_what_there_is_to_lower():
-    assert "lower --trainer.clip_norm, train with --trainer.precision 32-true, or" in advice_for("bf16-mixed", 5.0)
-    assert "set --trainer.clip_norm, or leave" in advice_for("64-true", None)
+def test_advice_names_what_there_is_to_lower(tmp_path):
+    assert "lower --trainer.clip_norm, train with --trainer.precision 32-true, or" in advice_for(
+        "bf16-mixed", 5.0, out=tmp_path
+    )
+    assert advice_for("64-true", None, out=tmp_path).startswith(
+        "lower --optimizer.learning_rate, set --trainer.clip_norm, or leave"
+    )
+    assert advice_for("64-true", None, out=tmp_path).endswith("and begin anew with --overwrite")
 
 
 @pytest.mark.gpu

@@ -18,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from kinema.cli import main
 from kinema.engine.recipe import ClipRecipe, DataRecipe, ModelRecipe, Recipe, TrainerRecipe
 from kinema.engine.training.resuming.checkpoints import Checkpoints
+from kinema.engine.training.task import VideoTask
 from kinema.engine.training.train import train
 from kinema.engine.training.watching import loggers as loggers_module
 from kinema.engine.training.watching.logged_once import LoggedSteps, StepsFile
@@ -210,3 +211,47 @@ def test_what_a_service_was_given_survives_the_process(tmp_path):
     assert again.id == "ab12"
     assert again.new({"loss": 1.0, "top1": 0.5}, 5) == {"top1": 0.5}
     assert again.new({"loss": 0.5}, 6) == {"loss": 0.5}
+
+
+def test_a_step_of_several_batches_is_logged_once_with_a_loss_of_one_batch(motion_root, tmp_path, monkeypatch):
+    recipe = recipe_of(motion_root, tmp_path / "run", "tensorboard")
+    recipe = replace(recipe, trainer=replace(recipe.trainer, batch_size=4, accumulate=3, checkpoint_steps=1))
+    monkeypatch.setattr(loggers_module.StepCurves, "__init__", every_step)
+    seen = stop_at(monkeypatch, epoch=1, batch=3)
+    with pytest.raises(ConnectionError):
+        train(recipe, console=quiet())
+    train(recipe, resume=True, console=quiet())
+    curve = scalars(tmp_path / "run" / "logs")["train_loss_step"]
+    assert [step for step, _ in curve] == [1, 2, 3, 4]
+    assert [value for _, value in curve] == pytest.approx([seen[key] for key in [(0, 2), (0, 5), (1, 2), (1, 5)]])
+
+
+def every_step(self, *, every, loss):
+    self.every, self.loss, self.last = 1, loss, -1
+
+
+def stop_at(monkeypatch, *, epoch, batch):
+    """Notes the loss of every batch, and breaks a run off once before one."""
+    seen, step, broken = {}, VideoTask.training_step, []
+
+    def look(self, clips, batch_idx):
+        if (self.current_epoch, batch_idx) == (epoch, batch) and not broken:
+            broken.append(batch)
+            raise ConnectionError("broken off")
+        weighted = step(self, clips, batch_idx)
+        seen[self.current_epoch, batch_idx] = weighted.item()  # 6 batches of 4 clips: each weighs the same
+        return weighted
+
+    monkeypatch.setattr(VideoTask, "training_step", look)
+    return seen
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_leaves_no_points(motion_root, tmp_path, monkeypatch):
+    recipe = recipe_of(motion_root, tmp_path / "run", "tensorboard")
+    break_off_once(monkeypatch, epoch=0)
+    with pytest.raises(ConnectionError):
+        train(recipe, console=quiet())
+    train(recipe, resume=True, console=quiet())
+    curves = scalars(tmp_path / "run" / "logs")
+    assert [step for step, _ in curves["train_loss_step"]] == [3, 6]
+    assert len(curves["val_top1"]) == 2

@@ -16,6 +16,7 @@ from kinema.engine.recipe import ClipRecipe, DataRecipe, ModelRecipe, Recipe, Tr
 from kinema.engine.training.train import train
 from kinema.engine.training.watching import time_profile
 from kinema.engine.training.watching.time_profile import LoaderClock, Spent, TimeProfile, advice
+from several_ranks import environment_of
 
 
 def small(root, out, **trainer):
@@ -82,6 +83,18 @@ def test_time_is_said_in_a_line():
         "time: 62% data, 38% compute (40.0 clips a second, 105.3 without waiting)"
     )
     assert (Spent(1.0, 2.0, 3) + Spent(0.5, 0.5, 1)) == Spent(1.5, 2.5, 4)
+
+
+def test_several_processes_train_on_as_many_times_more_clips_and_share_the_cores_of_their_machine(monkeypatch):
+    for name, value in environment_of(0, 4, num_nodes=2).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(time_profile, "num_cores", lambda: 8)
+    monkeypatch.setattr(time_profile, "choose_device", torch.device)
+    assert "(160.0 clips a second, 421.1 without waiting)" in Spent(6.2, 3.8, 400).describe()
+    recipe = small("videos", "out", epochs=1, accelerator="cuda")
+    recipe = replace(recipe, data=replace(recipe.data, num_workers=2))
+    told = advice(Spent(3.0, 1.0, 10), recipe, num_train=500)
+    assert "--data.num_workers 4: 2 of 4 cores read videos" in told
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,10 @@ from torch.nn import functional as F
 
 from kinema.data.memory import available_memory
 from kinema.engine.device import choose_device, choose_precision
-from kinema.engine.processes.ranks import num_ranks
 from kinema.engine.recipe import Recipe
 from kinema.engine.training.optimizing.optimizer import make_optimizer
 from kinema.engine.training.optimizing.param_groups import parameter_groups
 from kinema.models.classifier import VideoClassifier
-from kinema.wording import check
 
 Step = Callable[[int], None]
 """Trains one step on so many clips; raises `torch.OutOfMemoryError` where they do not fit."""
@@ -47,14 +45,11 @@ def fill_batch_size(recipe: Recipe, model: VideoClassifier, *, num_train: int) -
         The recipe with a number, and a line that says why; none where there was nothing to decide.
 
     Raises:
-        ValueError: If not even the smallest batch fits, or several processes would each find their own.
+        ValueError: If not even the smallest batch fits.
     """
     trainer, augment = recipe.trainer, recipe.augment
     if trainer.batch_size != "auto":
         return recipe, None
-    together = num_ranks() > 1 or trainer.num_nodes > 1 or trainer.devices not in (1, "auto")
-    advice = "find it with one process, then give it as a number"
-    check(not together, "trainer.batch_size", "be a number where several processes train together", "auto", advice)
     device = choose_device(trainer.accelerator)
     first = augment.repeats * (2 if augment.mixes else 1)
     limit = max(first, min(MOST[device.type], num_train * augment.repeats))

@@ -16,7 +16,8 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from kinema.engine.processes.ranks import is_main
+from kinema.engine.processes.joining import LAUNCHER
+from kinema.engine.processes.ranks import is_launched, is_main
 
 GRACE_SECONDS = 30
 """How long a process that decodes outlives SIGTERM, which a cluster sends to all processes of a run at once."""
@@ -110,18 +111,21 @@ def say_how_to_go_on(out: Path) -> Iterator[None]:
             raise
         raise OSError(
             f"out must be a folder that can be written to, got {out} ({error.strerror}); what it has of the run is "
-            f"whole: mend that, then {_go_on(out)}"
+            f"whole: mend that, then {how_to_go_on(out)}"
         ) from error
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):
             raise
         raise ChildProcessError(
             f"data.num_workers must be processes that live, got one that ended ({_first_sentence(error)}), most often "
-            f"for want of memory; take fewer with --data.num_workers and {_go_on(out)}"
+            f"for want of memory; take fewer with --data.num_workers and {how_to_go_on(out)}"
         ) from error
 
 
-def _go_on(out: Path) -> str:
+def how_to_go_on(out: str | Path) -> str:
+    """Says what to call for a run to go on."""
+    if is_launched() and not os.environ.get(LAUNCHER):
+        return f"start torchrun again, with --resume --out {quote(str(out))}"
     return f"go on with: kinema train --resume --out {quote(str(out))}"
 
 

@@ -14,6 +14,7 @@ from kinema.data.atomic import write_atomically
 from kinema.data.quarantine import quarantine_text
 from kinema.engine.processes.ranks import is_main
 from kinema.engine.run_error import RunError
+from kinema.engine.training.run_folder import how_to_begin_anew
 from kinema.wording import listed, one_line
 
 SMALLEST_SCALE = 2.0**-14
@@ -113,16 +114,17 @@ def _word(lost: Sequence[_Batch]) -> str:
     return f"loss must stay finite, got {lost[0].loss.item()}{also},"
 
 
-def advice_for(precision: str, clip_norm: float | None) -> str:
+def advice_for(precision: str, clip_norm: float | None, *, out: Path) -> str:
     """Returns what to change where numbers are lost.
 
     Args:
         precision: Arithmetic of the run.
         clip_norm: Largest norm of its gradient.
+        out: Its folder.
     """
     norm = "lower --trainer.clip_norm" if clip_norm is not None else "set --trainer.clip_norm"
     wide = "" if precision in ("32-true", "64-true") else ", train with --trainer.precision 32-true"
     return (
-        f"lower --optimizer.learning_rate, {norm}{wide}, or leave these videos out with --data.quarantine; the last "
-        "checkpoint is as it was"
+        f"lower --optimizer.learning_rate, {norm}{wide}, or leave these videos out with --data.quarantine, and "
+        f"{how_to_begin_anew(out)}"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, get_args
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from torch import Tensor
 
 from kinema.engine.processes.ranks import is_main
 from kinema.engine.recipe import Recipe
@@ -76,7 +77,7 @@ def _make_logger(name: LoggerName, out: Path, *, step: int | None) -> Logger:
     """
     folder = out / LOGS
     if name == "tensorboard":
-        purge = None if step is None else step + 1
+        purge = 0 if step is None else step + 1  # 0: what was logged before a first checkpoint is logged again
         return TensorBoardLogger(
             save_dir=folder.parent, name=folder.name, version="", default_hp_metric=False, purge_step=purge
         )
@@ -111,29 +112,35 @@ def closing(loggers: Sequence[Logger]) -> Iterator[None]:
 class StepCurves(Callback):
     """Gives the loggers the loss and the rate of single steps; an epoch's mean hides how a loss falls."""
 
-    def __init__(self, *, every: int) -> None:
+    def __init__(self, *, every: int, loss: Callable[[], Tensor | None]) -> None:
         """Remembers how often.
 
         Args:
             every: Steps from one point to the next.
+            loss: Returns the loss of the last batch; none where no video of it could be read.
         """
         self.every = every
+        self.loss = loss
         self.last = -1
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begins behind the steps of a checkpoint, which have been logged."""
+        self.last = trainer.global_step
 
     def on_train_batch_end(
         self,
         trainer: L.Trainer,
         pl_module: L.LightningModule,
-        outputs: Any,  # noqa: ANN401 (whatever the step returned)
-        batch: object,
+        outputs: object,
+        batch: Any,  # noqa: ANN401 (what the loader yields)
         batch_idx: int,
     ) -> None:
         """Logs a point where one is due."""
         step = trainer.global_step
-        if step % self.every or step in (0, self.last) or not trainer.loggers or not outputs:
+        if step % self.every or step in (0, self.last) or not trainer.loggers or (loss := self.loss()) is None:
             return
         self.last = step
-        point = {"train_loss_step": float(outputs["loss"]), "lr": learning_rate_now(trainer.optimizers[0])}
+        point = {"train_loss_step": float(loss), "lr": learning_rate_now(trainer.optimizers[0])}
         for logger in trainer.loggers:
             logger.log_metrics(point, step)
 

@@ -15,7 +15,7 @@ from lightning.pytorch.profilers import Profiler
 from kinema.engine.device import choose_device
 from kinema.engine.loader_bench import pack_command
 from kinema.engine.machine import num_cores
-from kinema.engine.processes.ranks import num_ranks
+from kinema.engine.processes.ranks import num_local_ranks, num_ranks
 from kinema.engine.recipe import Recipe
 from kinema.engine.training.data import MAX_WORKERS, choose_workers
 
@@ -64,7 +64,7 @@ class Spent:
     compute_seconds: float = 0.0
     """All else: forward, backward, step, and what the loop itself takes."""
     num_clips: int = 0
-    """Clips that were trained on."""
+    """Clips that this process trained on; the others have as many, but for an epoch's last batch."""
 
     @property
     def data_share(self) -> float:
@@ -81,7 +81,8 @@ class Spent:
     def describe(self) -> str:
         """Says it in a line."""
         seconds = max(self.data_seconds + self.compute_seconds, 1e-9)
-        rate = f"{self.num_clips / seconds:.1f} clips a second, {self.num_clips / _some(self):.1f} without waiting"
+        num_clips = self.num_clips * num_ranks()
+        rate = f"{num_clips / seconds:.1f} clips a second, {num_clips / _some(self):.1f} without waiting"
         return f"time: {self.data_share:.0%} data, {1 - self.data_share:.0%} compute ({rate})"
 
 
@@ -187,7 +188,7 @@ def advice(spent: Spent, recipe: Recipe, *, num_train: int) -> list[str]:
     """
     if spent.data_share < STARVED:
         return []
-    workers, cores = choose_workers(recipe.data.num_workers, num_videos=num_train), num_cores() // num_ranks()
+    workers, cores = choose_workers(recipe.data.num_workers, num_videos=num_train), num_cores() // num_local_ranks()
     more = min(cores, num_train, 2 * workers or MAX_WORKERS)
     free = workers == 0 or choose_device(recipe.trainer.accelerator).type != "cpu"  # or do they compute?
     faster = (spent.data_seconds + spent.compute_seconds) / _some(spent)
