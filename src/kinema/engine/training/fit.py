@@ -34,6 +34,7 @@ from kinema.engine.training.resuming.checkpoints import AtomicCheckpointIO, Chec
 from kinema.engine.training.resuming.progress import RankStates
 from kinema.engine.training.resuming.stopping import Stop
 from kinema.engine.training.task import VideoTask
+from kinema.engine.training.watching.expected_time import ExpectedTime
 from kinema.engine.training.watching.finite import FiniteNumbers
 from kinema.engine.training.watching.loggers import StepCurves, closing, make_loggers
 from kinema.engine.training.watching.time_profile import LoaderClock, TimeProfile
@@ -55,6 +56,7 @@ def fit(
         say=lambda line: say(console, line),
     )
     profile = TimeProfile(LoaderClock(), recipe, num_train=len(data.train), say=lambda line: say(console, line))
+    expected = ExpectedTime(say=lambda line: say(console, line))
     bar = console.is_terminal
     callbacks: list[Callback] = [
         StayFrozen(trained),
@@ -67,6 +69,7 @@ def fit(
             times=profile.columns,
         ),
         profile,
+        expected,
         StepCurves(every=_log_every(task)),
         best,
         Checkpoints(Path(recipe.out) / run_folder.CHECKPOINT, every=recipe.trainer.checkpoint_steps, stop=stop),
@@ -75,7 +78,9 @@ def fit(
         callbacks.append(CacheReport(data.cache, say=lambda line: data.unreadable.say(line)))
     if bar:
         callbacks.append(RichProgressBar(leave=False))
-        data.unreadable.say = profile.say = best.say = lambda line: task.print(Text(line))  # above the bar
+        data.unreadable.say = profile.say = expected.say = best.say = lambda line: task.print(
+            Text(line)
+        )  # above the bar
     loggers = make_loggers(recipe, run_fingerprint(recipe, data), checkpoint=checkpoint)
     with quiet_lightning(), plain_errors(), closing(loggers):
         trainer = _make_trainer(task, callbacks=callbacks, logger=loggers, profiler=profile.clock, bar=bar)
