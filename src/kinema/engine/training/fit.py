@@ -78,9 +78,8 @@ def fit(
         callbacks.append(CacheReport(data.cache, say=lambda line: data.unreadable.say(line)))
     if bar:
         callbacks.append(RichProgressBar(leave=False))
-        data.unreadable.say = profile.say = expected.say = best.say = lambda line: task.print(
-            Text(line)
-        )  # above the bar
+        for speaker in (data.unreadable, profile, expected, best):
+            speaker.say = lambda line: task.print(Text(line))  # above the bar
     loggers = make_loggers(recipe, run_fingerprint(recipe, data), checkpoint=checkpoint)
     with quiet_lightning(), plain_errors(), closing(loggers):
         trainer = _make_trainer(task, callbacks=callbacks, logger=loggers, profiler=profile.clock, bar=bar)
