@@ -9,7 +9,8 @@ import pytest
 
 from kinema.data.lock import lock_file
 
-WITHOUT = "import sys; sys.modules['fcntl'] = None; import kinema.data.flow.extract, kinema.data.prepare.work_log"
+WITHOUT = "import sys; sys.modules['fcntl'] = None; import kinema.data.flow.extract, kinema.data.prepare.work_log; "
+WITHOUT += "import kinema.engine.training.frame_cache"
 
 
 def test_a_second_lock_is_refused_until_the_first_is_let_go(tmp_path):

@@ -68,6 +68,30 @@ def test_a_true_allocation_that_is_refused_is_one_sentence(allocate):
     assert is_out_of_memory(caught.value.__cause__)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "unable to allocate shared memory(shm) for file </torch_1_2_1>: No space left on device (28)",
+        "unable to write to file </torch_1_2_1>: No space left on device (28)",
+        "unable to mmap 64 bytes from file </torch_1>: Cannot allocate memory (12)",
+        "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are out of "
+        "shared memory. Please try to raise your shared memory limit.",
+    ],
+)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_shared_memory_that_is_full_has_a_sentence_of_its_own(text, wrapped):
+    def fail():
+        if not wrapped:
+            raise RuntimeError(text)
+        raise RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly") from RuntimeError(text)
+
+    with (
+        pytest.raises(RunError, match=r"data\.num_workers .* shared memory .*--data\.num_workers 0 .*--shm-size"),
+        enough_memory(lambda refused: "trainer.batch_size"),
+    ):
+        fail()
+
+
 def test_another_error_stays_as_it_is():
     with pytest.raises(RuntimeError, match="shapes"), enough_memory(lambda refused: refused):
         raise RuntimeError("shapes")

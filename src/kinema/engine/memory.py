@@ -22,7 +22,14 @@ _REFUSED = re.compile(
 )
 """What torch's allocators and libraries say, where they raise a plain RuntimeError: on a CPU, cuBLAS, cuDNN, oneDNN,
 and workers whose shared memory is full."""
+_SHARED = re.compile(r"shared memory|file </torch_")
+"""What torch says where workers cannot hand over their batches."""
 _AMOUNT = re.compile(r"tried to allocate (\d+(?:\.\d+)?) ?(bytes|[KMGT]iB)", re.IGNORECASE)
+
+_SHARED_SENTENCE = (
+    "data.num_workers must be processes whose batches fit into shared memory (/dev/shm), got too little of it; take "
+    "--data.num_workers 0 or fewer, --data.cache none where it is ram, or give more (docker run --shm-size 8g)"
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -47,9 +54,17 @@ def enough_memory(sentence: Callable[[str], str]) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError, OSError) as error:
+        if is_out_of_shared_memory(error):
+            raise RunError(_SHARED_SENTENCE) from error
         if not is_out_of_memory(error):
             raise
         raise RunError(sentence(_refused(error))) from error
+
+
+def is_out_of_shared_memory(error: BaseException) -> bool:
+    """Tells whether workers had no room for their batches, which they hand over through shared memory."""
+    said = f"{error} {error.__cause__ or ''}"
+    return isinstance(error, RuntimeError) and not isinstance(error, RunError) and bool(_SHARED.search(said))
 
 
 def _refused(error: BaseException) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -152,6 +154,12 @@ def test_a_full_disk_stops_the_keeping_and_nothing_else(sample, cache, monkeypat
     assert cache.stopped.item() == 1
     monkeypatch.undo()
     assert numbers_of(sample, cache, [6]) == [6]
+
+
+def test_a_folder_that_is_removed_meanwhile_stops_the_keeping_and_nothing_else(sample, cache):
+    shutil.rmtree(cache.folder)
+    assert numbers_of(sample, cache, [5, 30]) == [5, 30]
+    assert cache.stopped_by() == errno.ENOENT
 
 
 def test_a_video_that_cannot_be_read_is_so_with_the_cache_too(tmp_path, cache):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import io
+import multiprocessing
+import os
 import shutil
+import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -13,10 +18,10 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from kinema.data.video import cached
-from kinema.data.video.cached import CachedVideo
+from kinema.data.video.cached import CachedVideo, FrameCache
 from kinema.engine.recipe import ClipRecipe, DataRecipe, ModelRecipe, Recipe, TrainerRecipe
 from kinema.engine.training import frame_cache as module
-from kinema.engine.training.frame_cache import frame_cache
+from kinema.engine.training.frame_cache import CacheReport, frame_cache, memory_for_frames
 from kinema.engine.training.train import train
 
 
@@ -117,6 +122,96 @@ def test_what_a_killed_run_left_in_memory_is_removed_by_the_next(tmp_path, memor
         assert list(memory.iterdir()) == [cache.folder]
         with (cache.folder / "lock").open("ab") as lock, pytest.raises(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def start_and_end(out, failures):
+    for _ in range(100):
+        try:
+            folder, lock = module._memory_folder(out)
+            assert module._is_there(folder, lock)
+            with lock:
+                module._remove_unused(folder, lock)
+        except Exception as error:
+            failures.put(repr(error))
+
+
+@pytest.mark.parametrize("outs", [("one", "one"), ("one", "other")])
+def test_runs_that_begin_and_end_at_once_do_not_meet(memory, outs):
+    context = multiprocessing.get_context("fork")
+    failures = context.SimpleQueue()
+    processes = [context.Process(target=start_and_end, args=(out, failures)) for out in outs]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert failures.empty(), failures.get()
+
+
+def test_what_others_have_put_into_memory_is_not_opened(tmp_path, memory):
+    recipe, mine = Recipe(out=str(tmp_path / "run"), data=DataRecipe(cache="ram")), f"kinema-frames-{os.getuid()}-"
+    with frame_cache(recipe) as cache:
+        name = cache.folder.name
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (memory / f"{mine}link").symlink_to(elsewhere)
+    (memory / name).symlink_to(elsewhere)
+    for left in ("pipe", "lock", "open"):
+        (memory / f"{mine}{left}").mkdir(mode=0o700)
+    os.mkfifo(memory / f"{mine}pipe" / "lock")
+    (memory / f"{mine}lock" / "lock").symlink_to(elsewhere / "made")
+    (memory / f"{mine}open").chmod(0o777)
+    before = {entry.name for entry in memory.iterdir()}
+    with frame_cache(recipe) as cache:
+        assert cache.folder.name.startswith(f"{name}-")
+        assert cache.folder.stat().st_mode & 0o777 == 0o700
+    assert {entry.name for entry in memory.iterdir()} == before
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_small_folder_in_memory_bounds_the_frames(tmp_path, memory, monkeypatch):
+    monkeypatch.setattr(module, "available_memory", lambda: 10**9)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 64 * 10**6}))
+    assert memory_for_frames() == (32 * 10**6, f"half of what is free in {memory}")
+    with frame_cache(Recipe(out=str(tmp_path / "run"), data=DataRecipe(cache="ram"))) as cache:
+        assert not cache.has_room(32 * 10**6 + 1)
+    monkeypatch.setattr(module, "available_memory", lambda: 10**6)
+    assert memory_for_frames() == (500_000, "half of the free memory")
+
+
+@pytest.mark.parametrize("absent", ["folder", "locks"])
+def test_without_a_folder_in_memory_or_locks_it_is_refused(memory, monkeypatch, absent):
+    if absent == "folder":
+        monkeypatch.setattr(module, "MEMORY", memory / "absent")
+    else:
+        monkeypatch.setitem(sys.modules, "fcntl", None)
+    assert memory_for_frames().num_bytes == 0
+    with (
+        pytest.raises(ValueError, match=r"data\.cache must be disk or none where .*; take --data\.cache disk"),
+        frame_cache(Recipe(data=DataRecipe(cache="ram"))),
+    ):
+        pass
+
+
+def test_halves_that_a_killed_process_left_are_removed(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    for name, age in ((".framesold", 7200), (".framesnew", 0), ("a.frames", 7200)):
+        (folder / name).write_bytes(b"half")
+        os.utime(folder / name, (time.time() - age,) * 2)
+    with frame_cache(Recipe(data=DataRecipe(cache="disk", cache_folder=str(folder)))):
+        assert sorted(entry.name for entry in folder.iterdir()) == [".framesnew", "a.frames"]
+
+
+def test_an_error_of_the_cache_is_said_as_what_it_is(tmp_path):
+    cache, said = FrameCache(tmp_path, "disk", keep_free=0), []
+    cache.stop(PermissionError(errno.EACCES, "no"))
+    report = CacheReport(cache, say=said.append)
+    report.on_train_epoch_end(None, None)
+    assert said == [
+        f"cache: nothing more is kept than 0 GB of frames in {tmp_path} (Permission denied); the rest is decoded anew "
+        "in each epoch"
+    ]
 
 
 def test_without_a_cache_there_is_none(tmp_path, memory):

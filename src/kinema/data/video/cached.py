@@ -17,6 +17,7 @@ Shapes: H height, W width, C channels (3, of flow 2).
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -62,7 +63,7 @@ class FrameCache:
     whole: bool = True
     """Whether a video is decoded as a whole when the first frame of it is asked for."""
     stopped: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.int64).share_memory_())
-    """Whether nothing more is kept, for want of room; all processes see it."""
+    """Whether nothing more is kept: 1 for want of room, 1 + the number of an error; all processes see it."""
 
     def for_evaluation(self) -> FrameCache:
         """Returns the same cache for clips that show the same frames each time, as decoded."""
@@ -71,14 +72,23 @@ class FrameCache:
     def has_room(self, num_bytes: int) -> bool:
         """Says whether so many bytes more may be kept; once they may not, nothing more is."""
         if not self.stopped.item():
-            free = available_memory() if self.kind == "ram" else shutil.disk_usage(self.folder).free
-            if free - num_bytes < self.keep_free:
+            try:
+                free = shutil.disk_usage(self.folder).free
+            except OSError as error:  # somebody has removed the folder
+                self.stop(error)
+                return False
+            if (min(free, available_memory()) if self.kind == "ram" else free) - num_bytes < self.keep_free:
                 self.stop()
         return not self.stopped.item()
 
-    def stop(self) -> None:
-        """Lets nothing more be kept."""
-        self.stopped.fill_(1)
+    def stop(self, error: OSError | None = None) -> None:
+        """Lets nothing more be kept, for want of room or by an error."""
+        number = None if error is None else error.errno
+        self.stopped.fill_(1 if number in (None, errno.ENOSPC, errno.EDQUOT) else 1 + number)
+
+    def stopped_by(self) -> int | None:
+        """Returns the number of the error by which nothing more is kept; none where there was no room, or is."""
+        return int(self.stopped.item()) - 1 or None if self.stopped.item() else None
 
     def num_bytes(self) -> int:
         """Counts the bytes that the folder takes."""
@@ -169,8 +179,8 @@ class CachedVideo(Video):
             if self._kept is not None and not self._cache.stopped.item():
                 try:
                     self._kept.write(number, frame)
-                except OSError:  # the disk is full, or may no longer be written to
-                    self._cache.stop()
+                except OSError as error:  # the disk is full, or may no longer be written to
+                    self._cache.stop(error)
             yield number, frame
 
     def _make_room(self, frame: NDArray[np.uint8]) -> None:
@@ -180,8 +190,8 @@ class CachedVideo(Video):
         facts = {name: getattr(self, name) for name in ("fps", "codec_name", "container_name", "sequential_reason")}
         try:
             self._kept = KeptFrames.create(self._place, {**facts, "length": len(self), "shape": list(frame.shape)})
-        except OSError:
-            self._cache.stop()
+        except OSError as error:
+            self._cache.stop(error)
 
     def _opened(self) -> Video:
         if self._video is None:

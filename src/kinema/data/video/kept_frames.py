@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _MAGIC: Final = b"kinema frames 1\n"
 _MARK: Final = struct.Struct("<II")  # whether the frame is there, and its checksum
 _PAGE: Final = 4096
+HALF: Final = ".frames"
+"""How the name of a file begins until it is whole."""
 
 
 class KeptFrames:
@@ -67,7 +69,7 @@ class KeptFrames:
             OSError: If it cannot be written.
         """
         line = json.dumps(header).encode() + b"\n"
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".frames")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=HALF)
         file = os.fdopen(handle, "r+b", buffering=0)
         try:
             kept = cls(file, header, start=len(_MAGIC) + len(line))

@@ -34,6 +34,7 @@ from kinema.engine.training.resuming.checkpoints import AtomicCheckpointIO, Chec
 from kinema.engine.training.resuming.progress import RankStates
 from kinema.engine.training.resuming.stopping import Stop
 from kinema.engine.training.task import VideoTask
+from kinema.engine.training.watching.expected_time import ExpectedTime
 from kinema.engine.training.watching.finite import FiniteNumbers
 from kinema.engine.training.watching.loggers import StepCurves, closing, make_loggers
 from kinema.engine.training.watching.time_profile import LoaderClock, TimeProfile
@@ -57,6 +58,7 @@ def fit(
         say=lambda line: say(console, line),
     )
     profile = TimeProfile(LoaderClock(), recipe, num_train=len(data.train), say=lambda line: say(console, line))
+    expected = ExpectedTime(say=lambda line: say(console, line))
     bar = console.is_terminal
     callbacks: list[Callback] = [
         StayFrozen(trained),
@@ -70,6 +72,7 @@ def fit(
         ),
         profile,
         StepCurves(every=_log_every(task), loss=lambda: task.step_loss),
+        expected,
         best,
         Checkpoints(Path(recipe.out) / run_folder.CHECKPOINT, every=recipe.trainer.checkpoint_steps, stop=stop),
     ]
@@ -77,7 +80,8 @@ def fit(
         callbacks.append(CacheReport(data.cache, say=lambda line: data.unreadable.say(line)))
     if bar:
         callbacks.append(RichProgressBar(leave=False))
-        data.unreadable.say = profile.say = best.say = lambda line: task.print(Text(line))  # above the bar
+        for speaker in (data.unreadable, profile, expected, best):
+            speaker.say = lambda line: task.print(Text(line))  # above the bar
     loggers = make_loggers(recipe, run_fingerprint(recipe, data), checkpoint=checkpoint)
     with quiet_lightning(), plain_errors(), closing(loggers):
         trainer = _make_trainer(task, callbacks=callbacks, logger=loggers, profiler=profile.clock, bar=bar)

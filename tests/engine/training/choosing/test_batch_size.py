@@ -17,6 +17,7 @@ from kinema.engine.recipe import AugmentRecipe, ClipRecipe, DataRecipe, ModelRec
 from kinema.engine.training.choosing import batch_size
 from kinema.engine.training.choosing.batch_size import fill_batch_size, find_batch_size
 from kinema.engine.training.choosing.epochs import batch_size_of
+from kinema.engine.training.frame_cache import FrameRoom
 from kinema.engine.training.run_folder import stored_recipe
 from kinema.engine.training.train import train
 from kinema.models.classifier import create_model
@@ -68,9 +69,9 @@ def test_the_model_and_the_random_states_are_as_before():
     model = small_model()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     states = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
-    recipe, line = fill_batch_size(Recipe(trainer=AUTO), model, num_train=24)
+    recipe, line = fill_batch_size(Recipe(trainer=AUTO), model, num_train=90)
     assert batch_size_of(recipe.trainer) == 16
-    assert line == "batch size: 16, the largest that fits: at most 24 are tried here"
+    assert line == "batch size: 16, which fits; twice as many would be more than 22, beyond which none are tried"
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -88,7 +89,29 @@ def test_less_memory_and_wider_numbers_make_smaller_batches(monkeypatch, precisi
         found, line = fill_batch_size(recipe, small_model(), num_train=1000)
         sizes.append(batch_size_of(found.trainer))
     assert 1 <= sizes[0] < sizes[1] == 32
-    assert line == "batch size: 32, the largest that fits: at most 32 are tried here"
+    assert line == "batch size: 32, which fits; twice as many would be more than 32, beyond which none are tried"
+
+
+def test_averaged_weights_and_kept_frames_leave_less(monkeypatch):
+    monkeypatch.setattr(batch_size, "available_memory", lambda: int(100e6))
+    monkeypatch.setattr(batch_size, "memory_for_frames", lambda: FrameRoom(int(80e6), "half of the free memory"))
+    sizes = []
+    for recipe in (Recipe(trainer=AUTO), Recipe(trainer=AUTO, data=DataRecipe(cache="ram"))):
+        found, _ = fill_batch_size(recipe, small_model(), num_train=1000)
+        sizes.append(batch_size_of(found.trainer))
+    assert sizes[1] < sizes[0]
+    weights = sum(parameter.nbytes for parameter in small_model().parameters())
+    monkeypatch.setattr(batch_size, "available_memory", lambda: int(9 * weights))
+    monkeypatch.setattr(batch_size, "_PEAK", 0)  # clips take nothing: only the weights and their copies do
+    fill_batch_size(Recipe(trainer=AUTO), small_model(), num_train=1000)
+    with pytest.raises(ValueError, match="must leave memory for at least 1 clip"):
+        fill_batch_size(Recipe(trainer=replace(AUTO, ema=0.9)), small_model(), num_train=1000)
+
+
+@pytest.mark.parametrize(("num_train", "size"), [(5, 4), (24, 8), (63, 8), (64, 16), (127, 16), (128, 32)])
+def test_an_epoch_keeps_a_few_steps(num_train, size):
+    recipe, _ = fill_batch_size(Recipe(trainer=AUTO), small_model(), num_train=num_train)
+    assert batch_size_of(recipe.trainer) == size
 
 
 def test_larger_pictures_make_smaller_batches(monkeypatch):
@@ -105,7 +128,7 @@ def test_larger_pictures_make_smaller_batches(monkeypatch):
 
 def test_a_batch_of_auto_goes_with_repeats_and_mixing():
     augment = AugmentRecipe(repeats=3, mixup=0.8)
-    recipe, _ = fill_batch_size(Recipe(trainer=AUTO, augment=augment), small_model(), num_train=9)
+    recipe, _ = fill_batch_size(Recipe(trainer=AUTO, augment=augment), small_model(), num_train=32)
     assert recipe.trainer.batch_size == 24
 
 
@@ -130,10 +153,10 @@ def test_a_run_keeps_the_size_it_found_and_is_resumed_with_it(motion_root, tmp_p
         trainer=replace(AUTO, precision="32-true"),
     )
     train(recipe, console=console)
-    assert "batch size: 16, the largest that fits" in console.file.getvalue()
-    assert stored_recipe(out).trainer.batch_size == 16
+    assert "batch size: 8, which fits" in console.file.getvalue()
+    assert stored_recipe(out).trainer.batch_size == 8
     monkeypatch.setattr(batch_size, "available_memory", lambda: pytest.fail("it must not be looked for again"))
-    assert train(recipe, resume=True, console=console).recipe.trainer.batch_size == 16
+    assert train(recipe, resume=True, console=console).recipe.trainer.batch_size == 8
 
 
 def test_a_word_that_is_not_auto_is_refused(capsys):
@@ -145,7 +168,7 @@ def test_a_word_that_is_not_auto_is_refused(capsys):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_is_left_as_empty_as_it_was():
     before = torch.cuda.memory_allocated(), torch.cuda.get_rng_state()
-    recipe, _ = fill_batch_size(Recipe(trainer=replace(AUTO, accelerator="cuda")), small_model(), num_train=64)
+    recipe, _ = fill_batch_size(Recipe(trainer=replace(AUTO, accelerator="cuda")), small_model(), num_train=256)
     assert recipe.trainer.batch_size == 64
     assert torch.cuda.memory_allocated() == before[0]
     assert torch.equal(torch.cuda.get_rng_state(), before[1])

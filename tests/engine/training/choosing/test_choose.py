@@ -63,7 +63,37 @@ def test_the_network_is_chosen_by_the_device_and_the_batch_by_the_data_too(devic
 @pytest.mark.parametrize("name", ["model.backbone", "clip.crop", "clip.resize", "clip.num_frames", "clip.modality"])
 def test_who_says_something_of_the_size_says_all_of_it(name):
     machine = replace(CPU, device="cuda", device_memory=80 * GIB)
-    assert choose(Recipe(), given={name}, data=FEW, machine=machine) == (Recipe(), [])
+    recipe, lines = choose(Recipe(), given={name}, data=FEW, machine=machine)
+    assert recipe == Recipe()
+    assert lines == [
+        f"not chosen: backbone, size and batch, for {name} is given; they are resnet18.tv_in1k on 8 frames of "
+        "112 x 112, batches of 8"
+    ]
+    everything = {"model.backbone", "clip.num_frames", "clip.resize", "clip.crop", "trainer.batch_size"}
+    assert choose(Recipe(), given=everything, data=FEW, machine=machine) == (Recipe(), [])
+
+
+@pytest.mark.parametrize(("pretrained", "stays"), [("resnet18.pth", True), (True, False), ("auto", False)])
+def test_a_file_of_pretrained_weights_decides_the_backbone(pretrained, stays):
+    machine = replace(CPU, device="cuda", device_memory=80 * GIB)
+    recipe = Recipe(model=ModelRecipe(pretrained=pretrained))
+    found, lines = choose(recipe, given={"model.pretrained"}, data=FEW, machine=machine)
+    assert (found == recipe) is stays
+    assert lines[0].startswith("not chosen: backbone, size and batch, for model.pretrained is given") is stays
+
+
+def test_several_processes_share_the_steps_of_an_epoch(monkeypatch):
+    machine, data = replace(CPU, device="cuda", device_memory=80 * GIB), replace(FEW, class_counts=(128, 128))
+    assert choose(Recipe(), given=(), data=data, machine=machine)[0].trainer.batch_size == 32
+    monkeypatch.setattr(module, "num_ranks", lambda: 4)
+    assert choose(Recipe(), given=(), data=data, machine=machine)[0].trainer.batch_size == 16
+
+
+def test_why_frames_are_not_kept_is_said():
+    data, none = replace(FEW, num_bytes=9), replace(CPU, memory_for_frames=0, frames_bound="/dev/shm is no folder")
+    recipe, lines = choose(Recipe(), given=(), data=data, machine=none)
+    assert recipe.data.cache == "none"
+    assert lines[-1].startswith("not chosen: data.cache, for /dev/shm is no folder; on a disk with room for them")
 
 
 def test_a_given_batch_stays():
@@ -89,6 +119,7 @@ def test_unequal_classes_are_balanced(counts, multi_label, given, balance):
     data = replace(FEW, class_counts=counts, multi_label=multi_label)
     recipe, lines = choose(Recipe(), given={"model.backbone", *given}, data=data, machine=CPU)
     assert changed(Recipe(), recipe) == ({"data.balance": balance} if balance != "none" else {})
+    lines = [line for line in lines if "backbone" not in line]
     assert len(lines) == (balance != "none")
     assert not lines or "3.1 times as many videos (31) as the smallest (10)" in lines[0]
 
@@ -97,7 +128,12 @@ def test_unequal_classes_are_balanced(counts, multi_label, given, balance):
     ("num_bytes", "given", "cache", "said"),
     [
         (10**9, (), "ram", "chosen: data.cache ram, for the decoded frames take about 1 GB, and 1 GB may be taken"),
-        (10**9 + 1, (), "none", "not chosen: data.cache, for the decoded frames would take about 1 GB of 1 GB;"),
+        (
+            10**9 + 1,
+            (),
+            "none",
+            "not chosen: data.cache, for the decoded frames would take about 1 GB of 1 GB (",
+        ),
         (5, ("data.cache",), "none", None),
         (None, (), "none", None),
     ],
@@ -106,6 +142,7 @@ def test_frames_are_kept_where_memory_holds_them(num_bytes, given, cache, said):
     data = replace(FEW, num_bytes=num_bytes)
     recipe, lines = choose(Recipe(), given={"model.backbone", *given}, data=data, machine=CPU)
     assert changed(Recipe(), recipe) == ({"data.cache": cache} if cache != "none" else {})
+    lines = [line for line in lines if "backbone" not in line]
     assert [line.startswith(said) for line in lines] == [True] * (said is not None)
 
 

@@ -18,6 +18,8 @@ from torch.nn import functional as F
 from kinema.data.memory import available_memory
 from kinema.engine.device import choose_device, choose_precision
 from kinema.engine.recipe import Recipe
+from kinema.engine.training.choosing.choose import LEAST_BATCH, LEAST_STEPS
+from kinema.engine.training.frame_cache import memory_for_frames
 from kinema.engine.training.optimizing.optimizer import make_optimizer
 from kinema.engine.training.optimizing.param_groups import parameter_groups
 from kinema.models.classifier import VideoClassifier
@@ -52,11 +54,14 @@ def fill_batch_size(recipe: Recipe, model: VideoClassifier, *, num_train: int) -
         return recipe, None
     device = choose_device(trainer.accelerator)
     first = augment.repeats * (2 if augment.mixes else 1)
-    limit = max(first, min(MOST[device.type], num_train * augment.repeats))
+    num_clips = num_train * augment.repeats
+    limit = max(first, min(MOST[device.type], num_clips, max(LEAST_BATCH, num_clips // LEAST_STEPS)))
     with _trial_steps(recipe, model, device=device) as step:
         size = find_batch_size(step, first=first, limit=limit)
-    reason = f"{2 * size} clips do not fit into memory" if 2 * size <= limit else f"at most {limit} are tried here"
-    said = f"batch size: {size}, the largest that fits: {reason}"
+    if 2 * size <= limit:
+        said = f"batch size: {size}, doubled as long as it fits: {2 * size} clips do not fit into memory"
+    else:
+        said = f"batch size: {size}, which fits; twice as many would be more than {limit}, beyond which none are tried"
     return replace(recipe, trainer=replace(trainer, batch_size=size)), said
 
 
@@ -95,9 +100,10 @@ def _trial_steps(recipe: Recipe, model: VideoClassifier, *, device: torch.device
     cuda = device.type == "cuda"
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if cuda else []):
         trial = copy.deepcopy(model).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        averaged = copy.deepcopy(trial) if cuda and recipe.trainer.ema is not None else None  # takes its room
         yield (_gpu_steps if cuda else _estimated_steps)(recipe, trial.train())
     if cuda:
-        del trial
+        del trial, averaged
         torch.cuda.empty_cache()
 
 
@@ -124,7 +130,8 @@ def _gpu_steps(recipe: Recipe, model: VideoClassifier) -> Step:
 def _estimated_steps(recipe: Recipe, model: VideoClassifier) -> Step:
     """Returns steps that do not compute: where memory ends, a system kills, so the need of one clip is measured.
 
-    It is what autograd keeps of a forward, times `_PEAK`; weights, their gradients and two moments are added.
+    It is what autograd keeps of a forward, times `_PEAK`; weights, their gradients and two moments are added,
+    with `trainer.ema` the averaged weights too. Frames that are kept in memory leave less.
     """
     least = 2 if recipe.augment.mixes else 1
     forward = _forward(recipe, model)
@@ -138,7 +145,9 @@ def _estimated_steps(recipe: Recipe, model: VideoClassifier) -> Step:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         forward(least)
     of_clip = _PEAK * (sum(t.untyped_storage().nbytes() for t in kept.values()) - weights) / least
-    room = _OF_FREE * available_memory() - 4 * weights
+    frames = memory_for_frames().num_bytes if recipe.data.cache == "ram" else 0
+    copies = 4 if recipe.trainer.ema is None else 5
+    room = _OF_FREE * (available_memory() - frames) - copies * weights
 
     def step(num_clips: int) -> None:
         if num_clips * of_clip > room:

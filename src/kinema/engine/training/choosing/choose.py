@@ -1,7 +1,7 @@
 """What a recipe is where a person has said nothing: chosen by the data and the machine, and said with the reason.
 
-Chosen is only what was measured, or costs nothing: no early stopping, for on the few videos that little data holds out
-it would stop by chance; and nothing that a run's first weights decide, which are known later.
+There is no early stopping, for on the few videos that little data holds out it would stop by chance; and nothing that
+a run's first weights decide, which are known later.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from kinema.data.memory import gigabytes
 from kinema.data.video.opening import VideoError
 from kinema.data.video.section import open_sample
 from kinema.engine.device import choose_device
+from kinema.engine.processes.ranks import num_ranks
 from kinema.engine.recipe import ClipRecipe, Recipe
 from kinema.engine.training.data import TrainingData
 from kinema.engine.training.frame_cache import memory_for_frames
@@ -47,13 +48,14 @@ SIZES: Final = (
 UNEQUAL: Final = 3
 """Times that the largest class may have the videos of the smallest before they are balanced."""
 LEAST_STEPS, LEAST_BATCH = 4, 8
-"""Steps that an epoch keeps where a large batch would leave fewer, and the batch that is always taken."""
+"""Steps that an epoch keeps where larger batches of all processes would leave fewer, and the batch always taken."""
 MEASURED: Final = 8
 """Videos whose frames are measured."""
 
 _OF_SIZE: Final = frozenset(
     {"model.backbone", "model.init", "clip.num_frames", "clip.resize", "clip.crop", "clip.modality", "clip.stack"}
 )
+_SIZE_FIELDS: Final = ("model.backbone", "clip.num_frames", "clip.resize", "clip.crop")
 _WINDOW: Final = frozenset({"clip.sampling", "clip.stride", "clip.stride_seconds"})
 _PIXELS: Final = frozenset({"clip.modality", "clip.stack"})
 _LAYERS: Final = frozenset({"model.temporal", "model.options", "model.causal"})
@@ -80,7 +82,9 @@ class MachineFacts:
     device_memory: int
     """Bytes of the GPU; 0 without one."""
     memory_for_frames: int
-    """Bytes that decoded frames may take."""
+    """Bytes that decoded frames may take; 0 where none can be kept in memory."""
+    frames_bound: str = "half of the free memory"
+    """What bounds them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,9 +119,11 @@ def choose(
     if start is not None and "model.backbone" not in given:
         recipe, line = _like_the_weights(recipe, start, given=given)
         lines.append(line)
-    elif not _OF_SIZE.intersection(given):
+    elif not _of_size(recipe, given):
         recipe, line = _size(recipe, data, machine, given=given)
         lines.append(line)
+    elif not {*_SIZE_FIELDS, "trainer.batch_size"} <= {*given}:
+        lines.append(_not_chosen(recipe, given=given))
     if not {"data.balance", "augment.repeats"}.intersection(given) and not data.multi_label:
         least, most = min(filter(None, data.class_counts)), max(data.class_counts)
         if most > UNEQUAL * least:
@@ -126,12 +132,15 @@ def choose(
             lines[-1] += f" videos ({most}) as the smallest ({least})"
     if not {"data.cache", "data.cache_folder", "data.cache_short_side"}.intersection(given) and data.num_bytes:
         size, room = gigabytes(data.num_bytes), gigabytes(machine.memory_for_frames)
-        if data.num_bytes <= machine.memory_for_frames:
+        saves = "on a disk with room for them --data.cache disk saves decoding from the second epoch on"
+        if not machine.memory_for_frames:
+            lines.append(f"not chosen: data.cache, for {machine.frames_bound}; {saves}")
+        elif data.num_bytes <= machine.memory_for_frames:
             recipe = replace(recipe, data=replace(recipe.data, cache="ram"))
             lines.append(f"chosen: data.cache ram, for the decoded frames take about {size}, and {room} may be taken")
         else:
-            lines.append(f"not chosen: data.cache, for the decoded frames would take about {size} of {room}; on a disk")
-            lines[-1] += " with room for them --data.cache disk saves decoding from the second epoch on"
+            lines.append(f"not chosen: data.cache, for the decoded frames would take about {size} of {room}")
+            lines[-1] += f" ({machine.frames_bound}); {saves}"
     return recipe, lines
 
 
@@ -149,7 +158,7 @@ def choose_by_facts(recipe: Recipe, data: TrainingData, *, given: Collection[str
     Raises:
         ValueError: If `model.init` is no weights file, or the device is not there.
     """
-    device, start = choose_device(recipe.trainer.accelerator), None
+    device, start, room = choose_device(recipe.trainer.accelerator), None, memory_for_frames()
     if recipe.model.init and "model.backbone" not in given:
         metadata = read_metadata(recipe.model.init)
         if {"config", "spec"} <= metadata.keys():  # what is missing is said where the weights are read
@@ -166,10 +175,26 @@ def choose_by_facts(recipe: Recipe, data: TrainingData, *, given: Collection[str
         machine=MachineFacts(
             device=device.type,
             device_memory=torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0,
-            memory_for_frames=memory_for_frames(),
+            memory_for_frames=room.num_bytes,
+            frames_bound=room.reason,
         ),
         start=start,
     )
+
+
+def _of_size(recipe: Recipe, given: Collection[str]) -> list[str]:
+    """Returns what was given of backbone and size; a file of weights is of a backbone."""
+    names = _OF_SIZE | ({"model.pretrained"} if recipe.model.pretrained not in (True, False, "auto") else set())
+    return sorted(names.intersection(given))
+
+
+def _not_chosen(recipe: Recipe, *, given: Collection[str]) -> str:
+    """Says what stays at its default because something else was given."""
+    clip, reasons = recipe.clip, _of_size(recipe, given)
+    verb = "is" if len(reasons) == 1 else "are"
+    line = f"not chosen: backbone, size and batch, for {' and '.join(reasons)} {verb} given; they are "
+    line += f"{recipe.model.backbone} on {clip.num_frames} frames of {clip.crop} x {clip.crop}"
+    return f"{line}, batches of {recipe.trainer.batch_size}"
 
 
 def _size(recipe: Recipe, data: DataFacts, machine: MachineFacts, *, given: Collection[str]) -> tuple[Recipe, str]:
@@ -177,7 +202,7 @@ def _size(recipe: Recipe, data: DataFacts, machine: MachineFacts, *, given: Coll
     size = next(size for size in SIZES if size.memory * 2**30 <= machine.device_memory)
     num_train = sum(data.class_counts)
     batch_size = size.batch_size
-    while batch_size > LEAST_BATCH and num_train < LEAST_STEPS * batch_size:
+    while batch_size > LEAST_BATCH and num_train < LEAST_STEPS * batch_size * num_ranks():
         batch_size //= 2
     place = f"a GPU of {machine.device_memory / 2**30:.0f} GiB" if machine.device_memory else f"device {machine.device}"
     clip = replace(recipe.clip, resize=size.resize, crop=size.crop)
