@@ -76,7 +76,8 @@ def test_the_rate_is_scaled_by_the_clips_of_a_step(rate, reference, num_clips, s
 def test_a_step_has_the_clips_of_all_processes_and_accumulated_batches(monkeypatch):
     trainer = TrainerRecipe(batch_size=4, accumulate=3)
     assert clips_per_step(trainer) == 12
-    monkeypatch.setenv("WORLD_SIZE", "8")
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "8"}.items():
+        monkeypatch.setenv(name, value)
     assert clips_per_step(trainer) == 96
 
 
