@@ -27,6 +27,10 @@ def test_without_locks_nothing_is_refused(tmp_path, monkeypatch):
     with (tmp_path / "lock").open("w") as first, (tmp_path / "lock").open("w") as second:
         lock_file(first, refusal="out must wait")
         lock_file(second, refusal="out must wait")
+        monkeypatch.undo()
+        lock_file(first, refusal="out must wait")  # nothing was locked, for now it can be
+        with pytest.raises(ValueError, match="out must wait"):
+            lock_file(second, refusal="out must wait")
 
 
 def test_what_locks_is_imported_on_a_machine_without_locks():
